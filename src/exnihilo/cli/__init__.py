@@ -1,0 +1,1 @@
+"""The shell face: thin readers of the library."""

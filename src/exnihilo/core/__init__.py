@@ -1,0 +1,28 @@
+"""The contracts everyone speaks; no networks, no files."""
+
+from exnihilo.core.average import PowerAverage
+from exnihilo.core.columns import Column
+from exnihilo.core.data import Attribute, Batch, Data, DataSpec
+from exnihilo.core.errors import (
+    DataError,
+    ExnihiloError,
+    ModelError,
+    OptionError,
+    RunError,
+    TrainingError,
+    Unsupported,
+    did_you_mean,
+    listing,
+)
+from exnihilo.core.model import CAPABILITIES, GenerativeModel, Prediction, Trainable
+from exnihilo.core.noise import Noise, seeded
+from exnihilo.core.optimizers import adam, adamw, cosine, linear, rmsprop, sgd, sghmc
+from exnihilo.core.player import Player, Stage, Terms
+from exnihilo.core.registry import create, find_recipe, list_models, recipe
+
+__all__ = [
+    "CAPABILITIES", "Attribute", "Batch", "Column", "Data", "DataError", "DataSpec", "ExnihiloError", "GenerativeModel",
+    "ModelError", "Noise", "OptionError", "Player", "PowerAverage", "Prediction", "RunError", "Stage", "Terms",
+    "Trainable", "TrainingError", "Unsupported", "adam", "adamw", "cosine", "create", "did_you_mean", "find_recipe",
+    "linear", "list_models", "listing", "recipe", "rmsprop", "seeded", "sghmc", "sgd",
+]  # fmt: skip

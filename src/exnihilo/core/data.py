@@ -1,0 +1,271 @@
+"""What models are shaped for and fed with: `DataSpec` describes the data, `Batch` carries it, `Data` serves it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exnihilo.core.columns import Column, decode_table, encode_table, quantise_table, table_steps
+from exnihilo.core.errors import DataError, did_you_mean, listing
+
+Kind = Literal["vector", "table", "image", "series", "audio", "text"]
+KINDS: tuple[Kind, ...] = ("vector", "table", "image", "series", "audio", "text")
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """A named fact beside the class. In a batch: 0 or 1, the number of the category, or a standardised number."""
+
+    name: str
+    kind: Literal["yes/no", "category", "number"]
+    categories: tuple[str, ...] = ()
+    mean: float = 0.0
+    scale: float = 1.0
+
+    def encode(self, value: object) -> float:
+        """The number that stands for a raw value in `Batch.attributes`; NaN for None."""
+        if value is None:
+            return math.nan
+        if self.kind == "number":
+            return (float(value) - self.mean) / self.scale  # type: ignore[arg-type]
+        if self.kind == "category":
+            if str(value) not in self.categories:
+                hint = did_you_mean(str(value), self.categories)
+                raise DataError(f"{self.name} has no value {value!r}.{hint} It takes: {listing(self.categories)}.")
+            return float(self.categories.index(str(value)))
+        words = {"yes": 1.0, "true": 1.0, "1": 1.0, "no": 0.0, "false": 0.0, "0": 0.0}
+        if str(value).lower() not in words:
+            raise DataError(f"{self.name} is a yes/no fact, not {value!r}: give yes or no.")
+        return words[str(value).lower()]
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """All that a model, a report or a picture needs to know of the data; plain values, stored as JSON.
+
+    Model space: images [-1, 1] float32 (C, H, W) with `levels` raw steps; vectors standardised floats (D,), or 0/1
+    where the data hold two values only (`levels` = 2); tables one encoded vector (see `Column`). `encode` and
+    `decode` go between raw values and model space and need nothing else.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]  # of one example in model space
+    levels: int = 0  # raw values an entry can take; 0 = continuous (tables: see columns)
+    classes: int = 0  # 0 = without labels
+    class_names: tuple[str, ...] = ()
+    class_shares: tuple[float, ...] = ()  # of the training split
+    attributes: tuple[Attribute, ...] = ()
+    columns: tuple[Column, ...] = ()  # vectors and tables
+    vocabulary: tuple[str, ...] = ()  # text
+    rate: float = 0.0  # samples per second of audio
+    examples: int = 0  # in the training split
+
+    @property
+    def size(self) -> int:
+        """Numbers in one example."""
+        return math.prod(self.shape)
+
+    @property
+    def low(self) -> float:
+        """The smallest entry of data with levels."""
+        return -1.0 if self.kind == "image" else 0.0
+
+    @property
+    def step(self) -> float:
+        """The distance of neighbouring levels in model space; 0 where the data are continuous."""
+        return (1.0 - self.low) / (self.levels - 1) if self.levels else 0.0
+
+    @property
+    def discrete(self) -> bool:
+        """Whether every entry of x takes one of `levels` values, so that a mass over them makes sense."""
+        return self.levels > 0
+
+    def steps(self, like: Tensor | None = None) -> Tensor:
+        """The step of every entry, in model space: shape `shape`, 0 where the entry is continuous."""
+        if self.kind == "table":
+            steps = table_steps(self.columns, self.size)
+        else:
+            steps = torch.full(self.shape, self.step)
+        return steps if like is None else steps.to(like)
+
+    def to_levels(self, x: Tensor) -> Tensor:
+        """Integers 0 ... levels - 1 of the nearest levels, the shape of x."""
+        return ((x - self.low) / self.step).round().clamp(0, self.levels - 1).long()
+
+    def from_levels(self, index: Tensor) -> Tensor:
+        """Model space from integers 0 ... levels - 1."""
+        return index.to(torch.get_default_dtype()) * self.step + self.low
+
+    def dequantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Spread every discrete entry evenly over its step, [B, *shape] -> (x + noise, log q(noise | x) [B]).
+
+        E[log p(x + noise)] - log q is a lower bound on the log-probability of the raw values (Theis et al., 2016,
+        arXiv:1511.01844, Eq. 3). The empty place of a missing number is filled from N(0, 1), whose density log q
+        holds as well. The one place where discrete meets continuous: no family does it again. Draws from torch's
+        generator, so call it in a seeded scope.
+        """
+        steps = self.steps(x)
+        noisy = x + (torch.rand_like(x) - 0.5) * steps
+        log_q = -steps[steps > 0].log().sum().expand(len(x))
+        for column in self.columns:
+            if column.missing:
+                here, flag = column.start, column.start + 1
+                gone = x[:, flag] > 0.5
+                filler = torch.randn_like(x[:, here])
+                noisy = noisy.index_copy(
+                    1,
+                    torch.tensor([here], device=x.device),
+                    torch.where(gone, filler, noisy[:, here])[:, None],
+                )
+                log_q = log_q + gone * (-0.5 * filler.square() - 0.5 * math.log(2 * math.pi))
+        return noisy, log_q
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """The nearest point of model space that real data could hold: what `encode(decode(x))` gives."""
+        if self.kind == "table":
+            return quantise_table(self.columns, x)
+        return self.from_levels(self.to_levels(x)).to(x) if self.levels else x
+
+    def encode(self, raw: Any) -> Tensor:
+        """Raw examples -> model space [N, *shape] float32.
+
+        Images: integers 0 ... levels - 1, (N, H, W) or (N, H, W, C). Vectors: (N, D). Tables: a DataFrame with the
+        spec's columns. An unseen category or a wrong shape is a DataError.
+        """
+        if self.kind == "table":
+            return encode_table(self.columns, raw, self.size)
+        values = torch.from_numpy(np.array(raw, dtype=np.float32))
+        if self.kind == "image":
+            values = values.unsqueeze(1) if values.ndim == 3 else values.movedim(-1, 1)
+            values = values * self.step + self.low
+        elif self.columns:
+            mean = torch.tensor([column.mean for column in self.columns], dtype=torch.float64)
+            scale = torch.tensor([column.scale for column in self.columns], dtype=torch.float64)
+            values = ((torch.from_numpy(np.array(raw, dtype=np.float64)) - mean) / scale).float()
+        if tuple(values.shape[1:]) != self.shape:
+            raise DataError(f"Examples of shape {tuple(values.shape[1:])} do not fit data of shape {self.shape}.")
+        return values.contiguous()
+
+    def decode(self, x: Tensor) -> Any:
+        """Model space [N, *shape] -> raw: uint8 pictures (N, H, W[, C]), vectors (N, D) or a DataFrame."""
+        x = x.detach().cpu()
+        if self.kind == "table":
+            return decode_table(self.columns, x)
+        if self.kind == "image":
+            raw = self.to_levels(x).movedim(1, -1).numpy().astype(np.uint8 if self.levels <= 256 else np.uint16)
+            return raw[..., 0] if raw.shape[-1] == 1 else raw
+        if self.columns:
+            mean = np.array([column.mean for column in self.columns])
+            scale = np.array([column.scale for column in self.columns])
+            return self.quantise(x).double().numpy() * scale + mean
+        return self.quantise(x).numpy()
+
+    def class_index(self, label: object) -> int:
+        """The number of a class given by name or number."""
+        if not self.classes:
+            raise DataError("These data have no labels, so no label can be asked for.")
+        if str(label) in self.class_names:
+            return self.class_names.index(str(label))
+        if isinstance(label, int) and -1 <= label < self.classes:
+            return label
+        hint = did_you_mean(str(label), self.class_names)
+        raise DataError(f"There is no class {label!r}.{hint} The classes are: {listing(self.class_names)}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; fields that say nothing are left out."""
+        return {name: value for name, value in asdict(self).items() if value not in (0, 0.0, ())}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> DataSpec:
+        """The inverse of `to_json`; an unknown field is a DataError (a newer version wrote it)."""
+        known = {field.name for field in fields(cls)}
+        if unknown := set(record) - known:
+            raise DataError(f"The data description holds unknown fields: {listing(sorted(unknown))}.")
+        record = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        record["columns"] = tuple(Column.from_json(column) for column in record.get("columns", ()))
+        record["attributes"] = tuple(
+            Attribute(**{**entry, "categories": tuple(entry.get("categories", ()))})
+            for entry in record.get("attributes", ())
+        )
+        return cls(**record)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples and what is known of them: x is what is generated, the rest is what `sample` takes by the same names."""
+
+    x: Tensor  # [B, *shape], finite everywhere
+    label: Tensor | None = None  # [B] int64, -1 unknown
+    attributes: Tensor | None = None  # [B, A], NaN unknown
+    text: Tensor | None = None  # [B, L] token ids, 0 = padding
+    given: Tensor | dict[str, Tensor] | None = None  # what is conditioned on
+    mask: Tensor | None = None  # like x: True = observed
+    index: Tensor | None = None  # [B] place of the example in its split
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {}
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                changed[name] = {key: change(part) for key, part in value.items()}
+            else:
+                changed[name] = None if value is None else change(value)
+        return Batch(**changed)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return self._each(lambda part: part.to(device, non_blocking=True))
+
+    def __getitem__(self, part: slice | Tensor) -> Batch:
+        """Some of the examples."""
+        return self._each(lambda values: values[part])
+
+    def replace(self, **changes: Any) -> Batch:
+        """The same batch with some fields changed."""
+        return replace(self, **changes)
+
+
+@runtime_checkable
+class Data(Protocol):
+    """Examples behind a description. Batch k is a function of (seed, k): the position in the data is one integer."""
+
+    @property
+    def spec(self) -> DataSpec: ...
+
+    def __len__(self) -> int: ...
+
+    def split(self, name: str) -> Data:
+        """`train`, `validation` or `test`: fixed by the examples' identity, not by any seed."""
+        ...
+
+    def batch(self, k: int, size: int, seed: int) -> Batch:
+        """The k-th batch of an endless stream of shuffled passes."""
+        ...
+
+    def weighted(self, weights: Tensor) -> Data:
+        """The same examples, drawn in proportion to non-negative weights [N]."""
+        ...
+
+    def map(self, change: Callable[[Batch], Batch]) -> Data:
+        """Batches changed by a function (encode, reduce, corrupt) as they are drawn."""
+        ...
+
+    def first(self, n: int | None = None) -> Batch:
+        """The first n examples in their fixed order, or all."""
+        ...
+
+
+def repeat_first(values: Sequence[Any], n: int) -> list[Any]:
+    """One value for all of n samples, or n values: `["cat"]` -> `["cat"] * n`."""
+    if len(values) not in (1, n):
+        raise DataError(f"{n} samples need one condition or {n}; {len(values)} were given.")
+    return list(values) * n if len(values) == 1 else list(values)

@@ -1,0 +1,257 @@
+"""The contract of every model: how it trains (`Trainable`) and what it can do afterwards (`GenerativeModel`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, final
+
+import torch
+from torch import Tensor, nn
+
+from exnihilo.core.conditions import Conditions, resolve_conditions
+from exnihilo.core.data import Batch, DataSpec
+from exnihilo.core.errors import OptionError, Unsupported, listing
+from exnihilo.core.noise import Noise
+from exnihilo.core.optimizers import OptimizerFactory, adam
+from exnihilo.core.player import Player, Stage, Terms
+
+
+class Trainable(nn.Module):
+    """What the trainer asks of anything that learns: stages of players, and how they move."""
+
+    optimizer: OptimizerFactory = adam(1e-3)  # of players that bring none
+    batch: int = 64
+    average: bool = True  # sample from averaged weights
+    compilable: bool = True  # False where the loss differentiates a gradient
+    progress: float = 0.0  # within the stage, in [0, 1]; set by the trainer; read by losses, schedules, `after` only
+
+    def loss(self, batch: Batch) -> Terms:
+        """What a model with one player minimises: named scalars, each a mean over the batch."""
+        raise NotImplementedError(f"{type(self).__name__} has neither a loss nor players of its own")
+
+    def players(self) -> Iterable[Player]:
+        """Who moves, and to minimise what; by default one player, everything, `self.loss`."""
+        return [Player("model", self, self.loss)]
+
+    def stages(self) -> Iterable[Stage]:
+        """The order of learning; by default one stage of all players."""
+        return [Stage("train", self.players)]
+
+    def validate(self, batch: Batch) -> Terms:
+        """The figure by which the best weights are kept, smaller is better; {} where there is none."""
+        players = list(self.players())
+        if len(players) != 1:
+            return {}
+        terms = players[0].loss(batch)
+        return {"loss": sum(term.detach() for term in terms.values() if term.requires_grad or len(terms) == 1)}  # type: ignore[dict-item]
+
+
+class Prediction(NamedTuple):
+    """What a denoiser answers: the expected clean data and the noise that goes with it, both shaped as x."""
+
+    data: Tensor
+    noise: Tensor
+    log_variance: Tensor | None = None
+
+
+CAPABILITIES = (
+    "sample", "log_prob", "log_prob_bound", "energy", "score", "encode", "decode", "reconstruct", "denoise", "classify", "impute",
+)  # fmt: skip
+
+#: What follows from what; `sample` is final and follows from `draw`.
+DERIVED: Mapping[str, tuple[str, ...]] = {
+    "sample": ("draw",),
+    "log_prob_bound": ("log_prob",),
+    "energy": ("log_prob",),
+    "score": ("energy",),
+    "reconstruct": ("encode", "decode"),
+}
+
+
+class GenerativeModel(Trainable):
+    """A model of data. It has a capability by overriding its method; the base derives what follows from others.
+
+    Densities are in nats per example, summed over its entries, in model space: of the continuous x, or - where
+    `mass` is true - of the levels that x stands for. Methods take batches on the model's device; those that need
+    chance take `seed`.
+    """
+
+    spec: DataSpec  # stamped, with the recipe and its options, by @recipe
+    recipe: str = ""
+    options: dict[str, Any]
+    mass: bool = False  # log_prob is of discrete levels, not a density over continuous x
+    labelled: bool = False  # draws and densities take the class; unlabelled samples draw one by the classes' shares
+    withdrawn: frozenset[str] = frozenset()  # capabilities this instance lacks though its class has them
+    chunk: int = 512  # samples drawn at once
+
+    # -- what it can do ------------------------------------------------------------------------------------------
+
+    @classmethod
+    def class_capabilities(cls) -> tuple[str, ...]:
+        """What every model of this class can do, by what the class overrides and what follows from that."""
+        base = GenerativeModel
+        have = {
+            name
+            for name in (*CAPABILITIES, "draw")
+            if name != "sample" and getattr(cls, name) is not getattr(base, name)
+        }
+        for name, needs in DERIVED.items():  # in an order in which each is derived after its needs
+            if have.issuperset(needs):
+                have.add(name)
+        return tuple(name for name in CAPABILITIES if name in have)
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What this model can do."""
+        have = set(self.class_capabilities()) - self.withdrawn
+        if self.labelled and self.spec.classes and "log_prob" in have:
+            have.add("classify")
+        return tuple(name for name in CAPABILITIES if name in have)
+
+    def _lacks(self, capability: str) -> Unsupported:
+        from exnihilo.core.registry import (
+            list_models,
+        )  # the registry knows models, so it imports this module
+
+        others = [entry.name for entry in list_models() if capability in entry.capabilities]
+        have = f" It can: {listing(self.capabilities)}." if self.capabilities else ""
+        return Unsupported(
+            f"{self.recipe or type(self).__name__} cannot {capability}.{have} Models that can: {listing(others)}."
+        )
+
+    # -- drawing -------------------------------------------------------------------------------------------------
+
+    def draw(
+        self,
+        noise: Noise,
+        *,
+        label: Tensor | None = None,
+        attributes: Tensor | None = None,
+        text: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """[len(noise), *shape] samples. A model writes this; its further annotated keywords are its sampling options."""
+        raise self._lacks("sample")
+
+    @final
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int | Noise | None = None,
+        label: Any = None,
+        attributes: Any = None,
+        text: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """n samples in model space, [n, *shape]; `spec.decode` makes pictures, rows or strings of them.
+
+        label: a class by name or number, or n of them. attributes: {name: value}, or a tensor [n, A]. Sampling options
+        are those of the model (`exnihilo show NAME`). The noise of sample i depends on (seed, i) alone, whatever n,
+        chunk or process; without a seed one is drawn. Raises Unsupported, OptionError or DataError.
+        """
+        from exnihilo.core.registry import check_options, signature_options
+
+        if "sample" not in self.capabilities:
+            raise self._lacks("sample")
+        if n < 1:
+            raise OptionError(f"n={n} is not allowed. At least one sample must be asked for.")
+        options = signature_options(self.draw, skip=("label", "attributes", "text", "given", "mask"))
+        sampling = check_options(options, sampling, self.recipe)
+        device = next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        noise = seed if isinstance(seed, Noise) else Noise(seed, n)
+        noise.keys = noise.keys.to(device)
+        asked = Conditions(label, attributes, text, given, mask)
+        conditions = resolve_conditions(asked, n, self.spec, self.labelled, noise)
+        was_training = self.training
+        self.eval()
+        try:
+            parts = [
+                self.draw(
+                    noise[start : start + self.chunk],
+                    **conditions.part(start, start + self.chunk, device),
+                    **sampling,
+                )
+                for start in range(0, n, self.chunk)
+            ]
+        finally:
+            self.train(was_training)
+        return torch.cat(parts)
+
+    # -- capabilities --------------------------------------------------------------------------------------------
+
+    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B] exact log-density (or mass, see `mass`) in nats."""
+        raise self._lacks("log_prob")
+
+    def log_prob_bound(self, x: Tensor, *, k: int = 1, label: Tensor | None = None, seed: int = 0) -> Tensor:
+        """[B] a lower bound on the log-density in nats; tighter on average with more importance samples k."""
+        if self._derives("log_prob_bound"):
+            return self.log_prob(x) if label is None else self.log_prob(x, label=label)
+        raise self._lacks("log_prob_bound")
+
+    def energy(self, x: Tensor) -> Tensor:
+        """[B] the negative log-density up to a constant, in nats."""
+        if self._derives("energy"):
+            return -self.log_prob(x)
+        raise self._lacks("energy")
+
+    def score(self, x: Tensor) -> Tensor:
+        """The gradient of the log-density at x, shaped as x."""
+        if self._derives("score"):
+            with torch.enable_grad():
+                point = x.detach().requires_grad_()
+                return -torch.autograd.grad(self.energy(point).sum(), point)[0]
+        raise self._lacks("score")
+
+    def encode(self, x: Tensor) -> Tensor:
+        """[B, ...] the code of each example (of a distribution over codes, its mean)."""
+        raise self._lacks("encode")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """[B, *shape] the example (the mean, where there is a distribution) of each code."""
+        raise self._lacks("decode")
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """What remains of x after coding and decoding it."""
+        if self._derives("reconstruct"):
+            return self.decode(self.encode(x))
+        raise self._lacks("reconstruct")
+
+    def denoise(
+        self, x: Tensor, t: Tensor, *, label: Tensor | None = None, attributes: Tensor | None = None
+    ) -> Prediction:
+        """The expected clean data given x at times t [B], 0 = data, 1 = noise."""
+        raise self._lacks("denoise")
+
+    def classify(self, x: Tensor) -> Tensor:
+        """[B, classes] log p(class | x); of a labelled density by Bayes' rule with the classes' shares."""
+        if "classify" not in self.capabilities:
+            raise self._lacks("classify")
+        shares = torch.tensor(self.spec.class_shares).log().to(x)
+        joint = [
+            self.log_prob(x, label=torch.full((len(x),), c, device=x.device)) + shares[c]
+            for c in range(self.spec.classes)
+        ]
+        return torch.stack(joint, dim=1).log_softmax(dim=1)
+
+    def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
+        """x with the entries where mask is False drawn anew given the others."""
+        raise self._lacks("impute")
+
+    def _derives(self, capability: str) -> bool:
+        return capability in self.capabilities
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def validate(self, batch: Batch) -> Terms:
+        """Minus the log-density (or its bound) in nats where there is one, else the sole player's loss, else {}."""
+        if "log_prob_bound" not in self.capabilities:
+            return super().validate(batch)
+        x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
+        label = {"label": batch.label} if self.labelled and batch.label is not None else {}
+        return {"nats": -self.log_prob_bound(x, **label).mean()}

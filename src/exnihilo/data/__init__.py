@@ -1,0 +1,1 @@
+"""From a name or the user's files to batches."""

@@ -1,0 +1,1 @@
+"""Features, statistics, numbers: how good, how diverse, how fast, how likely."""

@@ -1,0 +1,1 @@
+"""A folder per family: its equation, its slots, its zoo."""

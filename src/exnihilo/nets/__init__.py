@@ -1,0 +1,1 @@
+"""Blocks and backbones, ignorant of any loss."""

@@ -1,0 +1,1 @@
+"""Mathematics on tensors: distributions, likelihoods, divergences, paths, solvers, chains, bijections."""

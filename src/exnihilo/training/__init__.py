@@ -1,0 +1,1 @@
+"""The trainer: rounds of players, resumable at any moment."""
