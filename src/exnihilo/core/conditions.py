@@ -31,7 +31,7 @@ class Conditions:
 
 
 def resolve_conditions(asked: Conditions, n: int, spec: DataSpec, labelled: bool, noise: Noise) -> Conditions:
-    """Names to numbers, one value to n of them; a labelled model that is asked nothing draws classes by their shares."""
+    """Names to numbers, one value to n; a labelled model that is asked nothing draws classes by their shares."""
     for name in ("text", "given", "mask"):
         value = getattr(asked, name)
         if value is not None and len(value) != n:

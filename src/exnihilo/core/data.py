@@ -88,10 +88,8 @@ class DataSpec:
 
     def steps(self, like: Tensor | None = None) -> Tensor:
         """The step of every entry, in model space: shape `shape`, 0 where the entry is continuous."""
-        if self.kind == "table":
-            steps = table_steps(self.columns, self.size)
-        else:
-            steps = torch.full(self.shape, self.step)
+        table = self.kind == "table"
+        steps = table_steps(self.columns, self.size) if table else torch.full(self.shape, self.step)
         return steps if like is None else steps.to(like)
 
     def to_levels(self, x: Tensor) -> Tensor:

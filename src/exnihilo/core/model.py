@@ -55,7 +55,8 @@ class Prediction(NamedTuple):
 
 
 CAPABILITIES = (
-    "sample", "log_prob", "log_prob_bound", "energy", "score", "encode", "decode", "reconstruct", "denoise", "classify", "impute",
+    "sample", "log_prob", "log_prob_bound", "energy", "score", "encode", "decode", "reconstruct", "denoise", "classify",
+    "impute",
 )  # fmt: skip
 
 #: What follows from what; `sample` is final and follows from `draw`.
@@ -131,7 +132,7 @@ class GenerativeModel(Trainable):
         given: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """[len(noise), *shape] samples. A model writes this; its further annotated keywords are its sampling options."""
+        """[len(noise), *shape] samples. A model writes this; its further keywords are its sampling options."""
         raise self._lacks("sample")
 
     @final
@@ -253,5 +254,5 @@ class GenerativeModel(Trainable):
         if "log_prob_bound" not in self.capabilities:
             return super().validate(batch)
         x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
-        label = {"label": batch.label} if self.labelled and batch.label is not None else {}
-        return {"nats": -self.log_prob_bound(x, **label).mean()}
+        label = batch.label if self.labelled else None
+        return {"nats": -self.log_prob_bound(x, label=label).mean()}

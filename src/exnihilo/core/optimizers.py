@@ -58,7 +58,7 @@ def adam(
     schedule: Schedule = constant,
 ) -> OptimizerFactory:
     """Adam (Kingma & Ba, 2015, arXiv:1412.6980)."""
-    return OptimizerFactory(torch.optim.Adam, rate, clip, schedule, {"betas": betas})
+    return OptimizerFactory(torch.optim.Adam, rate, clip, schedule, {"betas": betas, "fused": True})
 
 
 def adamw(
@@ -70,7 +70,9 @@ def adamw(
     schedule: Schedule = constant,
 ) -> OptimizerFactory:
     """Adam with decoupled weight decay (Loshchilov & Hutter, 2019, arXiv:1711.05101)."""
-    return OptimizerFactory(torch.optim.AdamW, rate, clip, schedule, {"betas": betas, "weight_decay": decay})
+    return OptimizerFactory(
+        torch.optim.AdamW, rate, clip, schedule, {"betas": betas, "weight_decay": decay, "fused": True}
+    )
 
 
 def rmsprop(rate: float, *, clip: float | None = None, schedule: Schedule = constant) -> OptimizerFactory:
@@ -100,8 +102,8 @@ def sghmc(
 class SGHMC(torch.optim.Optimizer):
     """v <- (1 - friction) v - rate grad + N(0, 2 friction rate temperature);  w <- w + v.
 
-    Chen et al., 2014, arXiv:1402.4102, Eq. 15 with the gradient noise estimate 0. The gradient must be of the
-    potential -log p(w | data) summed over the data set; its noise comes from torch's generator, which the trainer seeds.
+    Chen et al., 2014, arXiv:1402.4102, Eq. 15 with the gradient noise estimate 0. The gradient must be
+    of the potential -log p(w | data) summed over the data set; its noise comes from torch's generator, which the trainer seeds.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, friction: float, temperature: float):

@@ -22,7 +22,7 @@ from exnihilo.core.noise import seeded
 
 @dataclass(frozen=True)
 class Option:
-    """One keyword of a recipe, a loader or a sampler: its type, default, bounds or choices, as the signature has them."""
+    """One keyword of a recipe, a loader or a sampler, as the signature has it: type, default, bounds or choices."""
 
     name: str
     type: type
@@ -185,8 +185,8 @@ def recipe(
     def register(build: Build) -> Build:
         name = build.__name__
         if name in RECIPES:
-            raise ValueError(
-                f"Two recipes are named {name!r}: in {RECIPES[name].build.__module__} and {build.__module__}."
+            raise ModelError(
+                f"Two recipes are named {name!r}: in {RECIPES[name].build.__module__} and {build.__module__}. Rename one."
             )
         parts = build.__module__.split(".")
         family = parts[2] if parts[:2] == ["exnihilo", "models"] else "own"
@@ -198,7 +198,8 @@ def recipe(
             if data.kind not in entry.kinds:
                 fitting = [other.name for other in RECIPES.values() if data.kind in other.kinds]
                 raise ModelError(
-                    f"{name} models {listing(entry.kinds)}, not {data.kind} data. For {data.kind} data: {listing(fitting)}."
+                    f"{name} models {listing(entry.kinds)}, not {data.kind} data."
+                    f" For {data.kind} data: {listing(fitting)}."
                 )
             options = check_options(entry.options, options, name)
             model = build(data, **options)
@@ -241,19 +242,27 @@ def _own_recipe(path: str, function: str) -> Recipe:
     file = Path(path).resolve()
     if not file.is_file():
         raise ModelError(f"There is no file {path!r}; an own recipe is named FILE.py:FUNCTION.")
-    if function not in RECIPES or Path(inspect.getfile(inspect.unwrap(RECIPES[function].build))) != file:
+    if not (own := _recipes_of(file)):
         module_name = f"exnihilo_own_{file.stem}"
         module_spec = importlib.util.spec_from_file_location(module_name, file)
-        assert module_spec and module_spec.loader
+        assert module_spec is not None
+        assert module_spec.loader is not None
         module = importlib.util.module_from_spec(module_spec)
         sys.modules[module_name] = module  # annotations are resolved through it
         module_spec.loader.exec_module(module)
-    if function not in RECIPES:
-        own = [entry.name for entry in RECIPES.values() if entry.family == "own"]
+        own = _recipes_of(file)
+    if function not in own:
         raise ModelError(
             f"{path} registers no recipe {function!r}.{did_you_mean(function, own)} It has: {listing(own)}."
         )
-    return RECIPES[function]
+    return own[function]
+
+
+def _recipes_of(file: Path) -> dict[str, Recipe]:
+    """Those that a file registered."""
+    return {
+        name: entry for name, entry in RECIPES.items() if Path(inspect.getfile(inspect.unwrap(entry.build))) == file
+    }
 
 
 def create(name: str, data: Data | DataSpec, *, seed: int = 0, **options: Any) -> GenerativeModel:

@@ -1,1 +1,1 @@
-"""A folder per family: its equation, its slots, its zoo."""
+"""A folder per family: its equation, its slots, its zoo. Importing a zoo registers its recipes."""

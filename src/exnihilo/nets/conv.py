@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -49,10 +50,7 @@ class ConvEncoder(nn.Module):
             layers += [nn.Dropout(dropout)] if dropout else []
             now *= 2
         self.layers = nn.Sequential(*layers)
-        size = 1
-        for side in shape_out:
-            size *= side
-        self.head = nn.Conv2d(now, size, sides[-1])  # covers the whole smallest picture
+        self.head = nn.Conv2d(now, math.prod(shape_out), sides[-1])  # covers the whole smallest picture
         self.shape = Reshape(*shape_out)
 
     def features(self, x: Tensor) -> Tensor:
@@ -79,9 +77,7 @@ class ConvDecoder(nn.Module):
         channels, height, breadth = shape
         sides = pyramid((height, breadth))
         now = width * 2 ** (len(sides) - 1)
-        size = 1
-        for side in shape_in:
-            size *= side
+        size = math.prod(shape_in)
         self.enter = nn.Sequential(
             Reshape(size, 1, 1),
             nn.ConvTranspose2d(size, now, sides[-1]),

@@ -1,0 +1,226 @@
+"""Invertible maps with their log-determinants: the parts of which flows are made.
+
+Every map goes from data towards the base variable: `forward(x)` answers (u, log|det du/dx| [B]), `inverse(u)` answers
+x. (torch.distributions composes its transforms the other way round; half of all mistakes with flows are that sign.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from exnihilo.probability.partitions import Partition
+
+
+class Bijection(nn.Module):
+    """u = f(x) with an inverse. A map may take its starting values from data, once, by `initialise`."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(u, log|det du/dx| [B]); the log-determinant is in nats, summed over all entries."""
+        raise NotImplementedError
+
+    def inverse(self, u: Tensor) -> Tensor:
+        """The x with forward(x)[0] == u, up to rounding."""
+        raise NotImplementedError
+
+    def initialise(self, x: Tensor) -> None:
+        """Set starting values from examples [N, ...]; most maps need none."""
+
+
+class Chain(Bijection):
+    """f = f_n o ... o f_1, applied in the order given; log-determinants add."""
+
+    def __init__(self, bijections: Iterable[Bijection]):
+        super().__init__()
+        self.bijections = nn.ModuleList(bijections)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(len(x))
+        for bijection in self.bijections:
+            x, log_det = bijection(x)
+            total = total + log_det
+        return x, total
+
+    def inverse(self, u: Tensor) -> Tensor:
+        for bijection in reversed(self.bijections):
+            u = bijection.inverse(u)  # type: ignore[operator]
+        return u
+
+    def initialise(self, x: Tensor) -> None:
+        for bijection in self.bijections:
+            bijection.initialise(x)  # type: ignore[operator]
+            x = bijection(x)[0]
+
+
+class Standardise(Bijection):
+    """u = (x - mean) / scale, entry by entry, with the mean and standard deviation of the data it was initialised on.
+
+    Both are buffers, not weights. Caution: a (nearly) constant entry is stretched to unit variance; `floor` bounds it.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: Sequence[int], floor: float = 1e-3):
+        super().__init__()
+        self.floor = floor
+        self.register_buffer("mean", torch.zeros(*shape))
+        self.register_buffer("scale", torch.ones(*shape))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x - self.mean) / self.scale, -self.scale.log().sum().expand(len(x))
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return u * self.scale + self.mean
+
+    def initialise(self, x: Tensor) -> None:
+        self.mean.copy_(x.mean(dim=0))
+        self.scale.copy_(x.std(dim=0, correction=0).clamp(min=self.floor))
+
+
+class Flat(Bijection):
+    """(B, *shape) <-> (B, D): entries in a row."""
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1), x.new_zeros(len(x))
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return u.reshape(len(u), *self.shape)
+
+
+class Squeeze(Bijection):
+    """(B, C, H, W) <-> (B, rows columns C, H / rows, W / columns): blocks of pixels become channels; a permutation.
+
+    Dinh et al., 2017, arXiv:1605.08803, Section 3.6. Channel (r columns + c) C + k holds colour k of the block's pixel
+    (r, c), so a set of pixels of the block is a set of channels: with 2 x 2 blocks, the pixels 0 and 3 are one colour
+    of the chequerboard.
+    """
+
+    def __init__(self, rows: int, columns: int):
+        super().__init__()
+        self.rows, self.columns = rows, columns
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        n, channels, height, width = x.shape
+        blocks = x.reshape(n, channels, height // self.rows, self.rows, width // self.columns, self.columns)
+        u = blocks.permute(0, 3, 5, 1, 2, 4)  # (B, rows, columns, C, H / rows, W / columns)
+        return u.reshape(n, -1, height // self.rows, width // self.columns), x.new_zeros(n)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        n, channels, height, width = u.shape
+        blocks = u.reshape(n, self.rows, self.columns, -1, height, width)
+        x = blocks.permute(0, 3, 4, 1, 5, 2)  # (B, C, H, rows, W, columns)
+        return x.reshape(n, -1, height * self.rows, width * self.columns)
+
+
+class ElementMap(nn.Module):
+    """A monotone map of single numbers whose parameters come from elsewhere: `count` of them per number.
+
+    Couplings and autoregressive flows are this map times the network that sets its parameters.
+    """
+
+    count: int
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """x [B, n, ...], parameters [B, count, n, ...] -> (y, log dy/dx), both shaped as x."""
+        raise NotImplementedError
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
+        """The x with forward(x, parameters)[0] == y."""
+        raise NotImplementedError
+
+
+class Affine(ElementMap):
+    """y = x exp(s) + t with s = limit tanh(raw), parameters (raw, t).
+
+    Dinh et al., 2017, arXiv:1605.08803, Eq. 7 and Section 4.1. `limit` is learned, one per entry of dimension 1, and
+    starts at 1: without it one extreme example would send exp(s) to infinity.
+    """
+
+    count = 2
+
+    def __init__(self, entries: int):
+        super().__init__()
+        self.limit = nn.Parameter(torch.ones(entries))
+
+    def _scale(self, raw: Tensor) -> Tensor:
+        return self.limit.view(-1, *[1] * (raw.ndim - 2)) * raw.tanh()
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        raw, shift = parameters.unbind(1)
+        log_slope = self._scale(raw)
+        return torch.addcmul(shift, x, log_slope.exp()), log_slope
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
+        raw, shift = parameters.unbind(1)
+        return (y - shift) * self._scale(raw).neg().exp()
+
+
+class Coupling(Bijection):
+    """u_kept = x_kept,  u_changed = g(x_changed; network(x_kept)).
+
+    Dinh et al., 2017, arXiv:1605.08803, Eq. 4-5. The Jacobian is triangular, so its log-determinant is the sum of the
+    log-slopes, and the inverse costs the same single pass of the network. network: what the partition keeps ->
+    [B, element.count * n, ...] for n changed entries of dimension 1. Caution: one coupling leaves the kept entries as
+    they are, so at least two with complementary partitions are needed.
+    """
+
+    def __init__(self, partition: Partition, network: nn.Module, element: ElementMap):
+        super().__init__()
+        self.partition, self.network, self.element = partition, network, element
+
+    def _parameters(self, kept: Tensor, changed: Tensor) -> Tensor:
+        parameters = self.network(kept).to(changed.dtype)  # a network in half precision must not round the density
+        return parameters.view(len(changed), self.element.count, *changed.shape[1:])
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = self.partition.split(x)
+        changed, log_slope = self.element(changed, self._parameters(kept, changed))
+        return self.partition.merge(x, changed), self.partition.total(log_slope)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        kept, changed = self.partition.split(u)
+        return self.partition.merge(u, self.element.inverse(changed, self._parameters(kept, changed)))
+
+
+class MultiScale(Bijection):
+    """Scale after scale, half of the channels are done and leave, the others go on: (B, C, H, W) -> (B, D).
+
+    Dinh et al., 2017, arXiv:1605.08803, Eq. 13-15. What leaves is part of u like the rest, so the base sees all D
+    entries at once. shapes: of what leaves after each scale, the last one whole.
+    """
+
+    def __init__(self, scales: Iterable[Bijection], shapes: Sequence[Sequence[int]]):
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+        self.shapes = [tuple(shape) for shape in shapes]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        done, total = [], x.new_zeros(len(x))
+        for scale, shape in zip(self.scales, self.shapes, strict=True):
+            x, log_det = scale(x)
+            total = total + log_det
+            leaving, x = x[:, : shape[0]], x[:, shape[0] :]
+            done.append(leaving.flatten(1))
+        return torch.cat(done, dim=1), total
+
+    def inverse(self, u: Tensor) -> Tensor:
+        parts = u.split([math.prod(shape) for shape in self.shapes], dim=1)
+        x: Tensor | None = None
+        for scale, shape, part in reversed(list(zip(self.scales, self.shapes, parts, strict=True))):
+            leaving = part.reshape(len(u), *shape)
+            x = scale.inverse(leaving if x is None else torch.cat([leaving, x], dim=1))  # type: ignore[operator]
+        assert x is not None
+        return x
+
+    def initialise(self, x: Tensor) -> None:
+        for scale, shape in zip(self.scales, self.shapes, strict=True):
+            scale.initialise(x)  # type: ignore[operator]
+            x = scale(x)[0][:, shape[0] :]
