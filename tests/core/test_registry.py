@@ -99,6 +99,7 @@ def test_a_recipe_knows_its_paper_its_class_and_what_it_can_do(recipes: dict[str
     assert entry.model is Bell
     assert entry.capabilities == ("sample", "log_prob", "log_prob_bound", "energy", "score")
     assert list(entry.options) == ["width", "kind"]
+    assert list(entry.sampling) == ["scale"]
 
 
 def test_a_model_carries_its_recipe_its_options_and_its_data() -> None:

@@ -103,7 +103,8 @@ class SGHMC(torch.optim.Optimizer):
     """v <- (1 - friction) v - rate grad + N(0, 2 friction rate temperature);  w <- w + v.
 
     Chen et al., 2014, arXiv:1402.4102, Eq. 15 with the gradient noise estimate 0. The gradient must be
-    of the potential -log p(w | data) summed over the data set; its noise comes from torch's generator, which the trainer seeds.
+    of the potential -log p(w | data) summed over the data set; its noise comes from torch's generator, which the
+    trainer seeds.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, friction: float, temperature: float):

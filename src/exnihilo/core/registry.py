@@ -163,6 +163,11 @@ class Recipe:
         """What its models can do, without building one."""
         return self.model.class_capabilities()
 
+    @property
+    def sampling(self) -> dict[str, Option]:
+        """The options of its samples: what its models' `draw` takes beyond the conditions of all models."""
+        return signature_options(self.model.draw, skip=tuple(signature_options(GenerativeModel.draw)))
+
 
 RECIPES: dict[str, Recipe] = {}
 
@@ -185,9 +190,8 @@ def recipe(
     def register(build: Build) -> Build:
         name = build.__name__
         if name in RECIPES:
-            raise ModelError(
-                f"Two recipes are named {name!r}: in {RECIPES[name].build.__module__} and {build.__module__}. Rename one."
-            )
+            places = f"in {RECIPES[name].build.__module__} and {build.__module__}"
+            raise ModelError(f"Two recipes are named {name!r}: {places}. Rename one.")
         parts = build.__module__.split(".")
         family = parts[2] if parts[:2] == ["exnihilo", "models"] else "own"
         assert set(kinds) <= set(KINDS), f"{name}: unknown kinds {kinds}"

@@ -100,7 +100,7 @@ class Squeeze(Bijection):
 
     Dinh et al., 2017, arXiv:1605.08803, Section 3.6. Channel (r columns + c) C + k holds colour k of the block's pixel
     (r, c), so a set of pixels of the block is a set of channels: with 2 x 2 blocks, the pixels 0 and 3 are one colour
-    of the chequerboard.
+    of the checkerboard.
     """
 
     def __init__(self, rows: int, columns: int):
@@ -176,18 +176,19 @@ class Coupling(Bijection):
         super().__init__()
         self.partition, self.network, self.element = partition, network, element
 
-    def _parameters(self, kept: Tensor, changed: Tensor) -> Tensor:
+    def answer(self, kept: Tensor, changed: Tensor) -> Tensor:
+        """[B, count, n, ...] the parameters for the changed entries."""
         parameters = self.network(kept).to(changed.dtype)  # a network in half precision must not round the density
         return parameters.view(len(changed), self.element.count, *changed.shape[1:])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         kept, changed = self.partition.split(x)
-        changed, log_slope = self.element(changed, self._parameters(kept, changed))
+        changed, log_slope = self.element(changed, self.answer(kept, changed))
         return self.partition.merge(x, changed), self.partition.total(log_slope)
 
     def inverse(self, u: Tensor) -> Tensor:
         kept, changed = self.partition.split(u)
-        return self.partition.merge(u, self.element.inverse(changed, self._parameters(kept, changed)))
+        return self.partition.merge(u, self.element.inverse(changed, self.answer(kept, changed)))
 
 
 class MultiScale(Bijection):

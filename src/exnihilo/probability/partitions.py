@@ -43,7 +43,7 @@ class Entries(Partition):
         return x.index_copy(1, self.changed, changed)
 
 
-class Chequerboard(Partition):
+class Checkerboard(Partition):
     """Pixels with (row + column) % 2 == parity are kept, for images whose sides cannot be halved.
 
     Dinh et al., 2017, arXiv:1605.08803, Figure 3. The network sees the picture with the others blanked, and answers for

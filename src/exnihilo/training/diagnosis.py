@@ -26,8 +26,8 @@ def critic_wins(lines: Sequence[dict[str, float]]) -> str | None:
     if len(recent) < PATIENCE or min(recent) < 0.98:
         return None
     return (
-        f"The critic wins: it tells real from fake in {min(recent):.0%} of cases or more, so the generator learns little."
-        " Try a stronger penalty (-o penalty=1), a lower critic rate, or a wider generator."
+        f"The critic wins: it tells real from fake in {min(recent):.0%} of cases or more, so the generator learns"
+        " little. Try a stronger penalty (-o penalty=1), a lower critic rate, or a wider generator."
     )
 
 

@@ -29,7 +29,7 @@ SAVE_SECONDS = 60.0  # between states
 
 @dataclass
 class Run:
-    """What a training left: the model with its kept weights, the record, the journal, and the folder if there is one."""
+    """What a training left: the model with its kept weights, the record, the journal and, if any, the folder."""
 
     model: GenerativeModel
     record: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
 from torch import nn
@@ -29,19 +30,19 @@ def gan(
     width: Annotated[int, 4, 4096] = 256,
     objective: Literal["nonsaturating", "minimax"] = "nonsaturating",
     critic_steps: Annotated[int, 1, 100] = 1,
-    penalty: Annotated[float, 0, 1000] = 0.1,
-    rate: Annotated[float, 1e-7, 1] = 5e-4,
-    critic_rate: Annotated[float, 1e-7, 1] = 5e-4,
+    penalty: Annotated[float, 0, 1000] = 2.0,
+    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
 ) -> GAN:
     """A generator learns to pass for data before a critic that learns to tell the two apart, both fully connected.
 
     Three hidden layers each. Unlike the paper's: Gaussian latents, Adam for momentum, no dropout in the critic, and R1
     with weight `penalty` (0: none), without which the critic wins on small data and the generator learns nothing more.
     """
-    generator = nn.Sequential(MLP((latent,), data.shape, width, 3), output(data))
+    leaky = partial(nn.LeakyReLU, 0.2)
     return GAN(
-        generator,
-        MLP(data.shape, (1,), width, 3),
+        nn.Sequential(MLP((latent,), data.shape, width, 3, activation=leaky), output(data)),
+        MLP(data.shape, (1,), width, 3, activation=leaky),
         latent=latent,
         objective={"nonsaturating": nonsaturating, "minimax": minimax}[objective],
         penalties=r1(penalty, every=4),

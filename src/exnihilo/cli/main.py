@@ -1,0 +1,58 @@
+"""The command `exnihilo`: one verb a file. A command parses, calls one function of the library, prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from exnihilo.cli import compare, data, evaluate, models, sample, show, train
+
+MISTAKE, STOPPED = 2, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="""Deep generative models on your own data: train, compare, judge and use them.
+
+The main job is one command: it trains a line-up of models on your data under an equal budget and writes a report
+that says how good, how diverse and how fast each of them is.
+
+    exnihilo compare --data digits --out reports/digits
+
+    exnihilo compare --data my_pictures/ -d size=32 --seconds 600 --out reports/mine
+
+Step by step:
+
+    exnihilo data table.csv -d label=species
+
+    exnihilo train vae table.csv -d label=species --seconds 60 --out runs/vae
+
+    exnihilo sample runs/vae -n 100 --out samples.csv
+""",
+    epilog="Exit codes: 0 done; 2 a mistake in what was asked, told on standard error; 1 a bug; 130 stopped by you.",
+)
+for verb in (compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, models.models, show.show):
+    app.command()(verb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 the user's mistake, 130 stopped by the user; a bug is a traceback and 1."""
+    try:
+        app(arguments, prog_name="exnihilo")
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+    except Exception as error:
+        if not _is_mistake(error):
+            raise
+        print(f"exnihilo: {error}", file=sys.stderr)
+        sys.exit(MISTAKE)
+
+
+def _is_mistake(error: Exception) -> bool:
+    from exnihilo.core import ExnihiloError  # late, so that --help needs no torch
+
+    return isinstance(error, ExnihiloError)

@@ -1,0 +1,117 @@
+"""The rows that always stand beside the models: real data, noise, independent histograms; and the classical recipes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise
+from exnihilo.evaluation.evaluate import Result, class_values, feature_values
+from exnihilo.evaluation.memorisation import nearest
+from exnihilo.evaluation.reference import Reference
+from exnihilo.evaluation.value import exactly
+
+PSEUDO_COUNT = 0.1  # of every level in every histogram
+
+
+class UniformNoise(GenerativeModel):
+    """p(x) = 1 / volume on the smallest box around the training examples, half a step wider where there are steps.
+
+    The ceiling: rounded, it draws every level equally often, log2(levels) bits per dimension.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, spec: DataSpec, train: Batch):
+        super().__init__()
+        self.spec, self.recipe, self.options = spec, "noise", {}
+        low, high = train.x.amin(dim=0), train.x.amax(dim=0)
+        if spec.discrete:
+            low, high = torch.full_like(low, spec.low), torch.full_like(high, spec.low + spec.step * (spec.levels - 1))
+        half = spec.steps(train.x) / 2
+        self.register_buffer("low", low - half)
+        self.register_buffer("high", high + half)
+        if spec.kind == "table" or bool((self.high <= self.low).any()):  # a missing number's filler leaves every box
+            self.withdrawn = frozenset({"log_prob", "log_prob_bound", "energy", "score"})
+
+    def draw(
+        self,
+        noise: Noise,
+        *,
+        label: Tensor | None = None,
+        attributes: Tensor | None = None,
+        text: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Uniform in the box."""
+        return self.low + (self.high - self.low) * noise.uniform(*self.spec.shape)
+
+    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B]: minus the logarithm of the volume; minus infinity outside."""
+        slack = 1e-4 * (self.high - self.low)
+        within = ((x >= self.low - slack) & (x <= self.high + slack)).flatten(1).all(dim=1)
+        value = -(self.high - self.low).double().log().sum()
+        return torch.where(within, value, -math.inf)
+
+
+class Histogram(GenerativeModel):
+    """P(x) = prod_d h_d(x_d): every entry drawn from its own histogram of training levels (+ 0.1 each), independently.
+
+    Whatever it cannot beat in bits per dimension has learned no dependence at all - which on data with few levels
+    includes most flows, as uniform dequantisation costs them more than they gain.
+    """
+
+    mass = True
+    logits: Tensor
+
+    def __init__(self, spec: DataSpec, train: Batch):
+        super().__init__()
+        self.spec, self.recipe, self.options = spec, "histogram", {}
+        levels = spec.to_levels(train.x).flatten(1)  # [N, D]
+        counts = torch.full((spec.size, spec.levels), PSEUDO_COUNT, dtype=torch.float64)
+        counts.scatter_add_(1, levels.T, torch.ones_like(levels.T, dtype=torch.float64))
+        self.register_buffer("logits", (counts / counts.sum(dim=1, keepdim=True)).log())
+
+    def draw(
+        self,
+        noise: Noise,
+        *,
+        label: Tensor | None = None,
+        attributes: Tensor | None = None,
+        text: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Every entry by itself."""
+        index = noise.categorical(self.logits.expand(len(noise), -1, -1))
+        return self.spec.from_levels(index).view(len(noise), *self.spec.shape)
+
+    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B] the exact log-probability of the levels."""
+        levels = self.spec.to_levels(x).flatten(1)
+        return self.logits.gather(1, levels.T).sum(dim=0)
+
+
+def real_data(reference: Reference) -> Result:
+    """The floor: as many real training examples as samples are drawn, judged as if they were a model's samples.
+
+    Its originality is that of the test examples, which is 1 by definition; training examples would be their own copies.
+    """
+    values = feature_values(reference.seen, reference)
+    index = nearest(reference.test.x, reference.train.x)[1]
+    values |= class_values(reference.test.x, index, reference)
+    protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
+    values["distance_ratio"] = exactly(1.0, len(index), f"median distance ratio, {protocol}")
+    values["closer"] = exactly(0.5, len(index), f"chance to lie closer than fresh data, {protocol}")
+    shown = reference.test.x[:64]
+    return Result("real data", values, [], shown.clone(), reference.train.x[index[:64]].clone())
+
+
+def classical_names(reference: Reference) -> list[str]:
+    """The classical models that every comparison includes: one Gaussian, a mixture, a kernel density."""
+    components = max(2, min(20, len(reference.train) // 20))
+    return ["gmm:components=1", f"gmm:components={components}", "kde"]

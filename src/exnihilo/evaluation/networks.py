@@ -1,0 +1,113 @@
+"""The small networks whose hidden layer serves as features: a classifier where there are labels, else an autoencoder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from exnihilo.core import Batch, DataSpec, Terms, Trainable, adamw, cosine
+from exnihilo.nets.conv import ConvDecoder
+from exnihilo.nets.mlp import MLP
+
+DIM = 64  # features of every small network
+LARGEST = 32  # pictures with longer sides are reduced to this before the first layer
+
+
+class ImageFeatures(nn.Module):
+    """(B, C, H, W) in [-1, 1] -> (B, 64): convolutions with ReLU and 2 x 2 max pooling down to a side of 3, then one
+    linear layer with ReLU. Sides above 32 are first reduced to 32 by averaging, so finer detail is not seen."""
+
+    def __init__(self, shape: Sequence[int], widths: Sequence[int]):
+        super().__init__()
+        channels, height, breadth = shape
+        scale = min(1.0, LARGEST / max(height, breadth))
+        self.side = (max(1, round(height * scale)), max(1, round(breadth * scale)))
+        layers: list[nn.Module] = []
+        height, breadth = self.side
+        for width in widths:
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            if max(height, breadth) > 3:
+                layers.append(nn.MaxPool2d(2, ceil_mode=True))
+                height, breadth = math.ceil(height / 2), math.ceil(breadth / 2)
+            channels = width
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * breadth, DIM), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if tuple(x.shape[-2:]) != self.side:
+            x = F.adaptive_avg_pool2d(x, self.side)
+        return self.layers(x)
+
+
+class VectorFeatures(nn.Module):
+    """(B, ...) -> (B, 64): two hidden layers with ReLU."""
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        size = math.prod(shape)
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(size, 128), nn.ReLU(), nn.Linear(128, DIM), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+def feature_layers(spec: DataSpec) -> nn.Module:
+    """The part of a network that makes features of such data."""
+    if spec.kind != "image":
+        return VectorFeatures(spec.shape)
+    small = max(spec.shape[1:]) <= 12
+    return ImageFeatures(spec.shape, (32, 64) if small else (16, 32, 48, 48) if max(spec.shape[1:]) > 28 else (16, 32, 48))
+
+
+class Classifier(Trainable):
+    """Minimise -log p(class | x), p = softmax(W f(x) + b); f(x) are the features."""
+
+    optimizer = adamw(2e-3, schedule=cosine(hold=0.1))
+
+    def __init__(self, spec: DataSpec, classes: int):
+        super().__init__()
+        self.features = feature_layers(spec)
+        self.head = nn.Linear(DIM, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, classes] log-probabilities."""
+        return self.head(self.features(x)).log_softmax(dim=1)
+
+    def loss(self, batch: Batch) -> Terms:
+        """Cross-entropy in nats; examples of unknown class (-1) do not count."""
+        assert batch.label is not None
+        known = (batch.label >= 0).sum().clamp_min(1)
+        total = F.nll_loss(self(batch.x), batch.label, ignore_index=-1, reduction="sum")
+        return {"cross_entropy": total / known}
+
+
+class Autoencoder(Trainable):
+    """Minimise |x - g(f(x))|^2 per entry; f(x), 64 non-negative numbers, are the features."""
+
+    optimizer = adamw(2e-3, schedule=cosine(hold=0.1))
+
+    def __init__(self, spec: DataSpec):
+        super().__init__()
+        self.features = feature_layers(spec)
+        self.side = getattr(self.features, "side", None)
+        if spec.kind == "image":
+            self.decoder: nn.Module = ConvDecoder((DIM,), (spec.shape[0], *self.side), 16)
+        else:
+            self.decoder = MLP((DIM,), spec.shape, 128)
+
+    def loss(self, batch: Batch) -> Terms:
+        """The mean squared error of reconstruction."""
+        seen = batch.x if self.side is None else F.adaptive_avg_pool2d(batch.x, self.side)
+        return {"squared_error": (self.decoder(self.features(batch.x)) - seen).square().mean()}
+
+
+@torch.no_grad()
+def accuracy(classifier: Classifier, batch: Batch) -> float:
+    """The share of examples of known class that are named rightly."""
+    assert batch.label is not None
+    named = torch.cat([classifier(part).argmax(dim=1) for part in batch.x.split(256)])
+    known = batch.label >= 0
+    return float((named == batch.label)[known].double().mean())

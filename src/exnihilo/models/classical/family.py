@@ -1,0 +1,45 @@
+"""Models that are solved at once, in a stage without players: what a deep model has to beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from exnihilo.core import Data, GenerativeModel, Player, Stage
+
+
+def training_examples(data: Data, limit: int) -> Tensor:
+    """[N, *shape] all examples, or `limit` of them taken at random."""
+    return data.first().x if len(data) <= limit else data.batch(0, limit, seed=0).x
+
+
+class Classical(GenerativeModel):
+    """theta = argmin of a criterion over the whole training split, in closed form or by a standard algorithm.
+
+    A subclass writes `solve(x)`, which fills its buffers. Examples are vectors here: [N, D], pictures flattened.
+    """
+
+    average = False
+    limit: int = 20_000  # examples that are looked at; more hardly change a classical model
+
+    def players(self) -> Iterable[Player]:
+        """Nobody moves."""
+        return []
+
+    def stages(self) -> Iterable[Stage]:
+        """One, whose `enter` does all the work."""
+        return [Stage("solve", self.players, enter=self._enter)]
+
+    @torch.no_grad()
+    def _enter(self, data: Data) -> None:
+        self.solve(training_examples(data, self.limit))
+
+    def solve(self, x: Tensor) -> None:
+        """Set the buffers from examples in model space [N, *shape]; runs in a seeded scope."""
+        raise NotImplementedError
+
+    def flat(self, x: Tensor) -> Tensor:
+        """[B, *shape] -> [B, D] in double precision, which near-singular covariances need."""
+        return x.flatten(1).double()

@@ -1,0 +1,37 @@
+"""What a flow turns the data into: distributions of the base variable u."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from exnihilo.core import Noise
+
+
+class Base(nn.Module):
+    """A distribution with an exact density and a sampler."""
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        """[B] nats, summed over the entries of u [B, *shape]."""
+        raise NotImplementedError
+
+    def draw(self, noise: Noise, temperature: float) -> Tensor:
+        """[len(noise), *shape]; temperature scales the standard deviation."""
+        raise NotImplementedError
+
+
+class StandardNormal(Base):
+    """log p(u) = -(u^2 + log 2 pi) / 2, summed; computed in the precision of u."""
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+        self.constant = 0.5 * math.prod(shape) * math.log(2 * math.pi)
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return -0.5 * u.flatten(1).square().sum(dim=1) - self.constant
+
+    def draw(self, noise: Noise, temperature: float) -> Tensor:
+        return noise.normal(*self.shape) * temperature

@@ -1,0 +1,37 @@
+"""Couplings: half of the entries are changed, given the other half; both directions cost one pass."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from exnihilo.core import DataSpec, adamw, cosine, recipe
+from exnihilo.models.flows.bases import StandardNormal
+from exnihilo.models.flows.couplings import flat_couplings, image_couplings
+from exnihilo.models.flows.family import Flow
+from exnihilo.probability.bijections import Affine, Standardise
+
+FLAT_SIDE = 12  # images up to this side are taken as vectors: convolutions see no more there, and cost more
+
+
+@recipe("Density Estimation Using Real NVP", "Dinh et al., 2017", arxiv="1605.08803")
+def realnvp(
+    data: DataSpec,
+    *,
+    width: Annotated[int, 8, 4096] = 256,
+    depth: Annotated[int, 2, 64] = 8,
+    dropout: Annotated[float, 0.0, 0.9] = 0.1,
+) -> Flow:
+    """Affine couplings: scale and shift half of the entries by functions of the other half.
+
+    `depth` counts the couplings of vectors, tables and small images; larger images take the paper's scales, with
+    convolutions of an eighth of `width`.
+    """
+    if data.kind == "image" and max(data.shape[1:]) > FLAT_SIDE:
+        couplings = [image_couplings(data.shape, Affine, width=max(8, width // 8), dropout=dropout)]
+    else:
+        couplings = list(flat_couplings(data.shape, Affine, width=width, depth=depth, dropout=dropout))
+    return Flow(
+        [Standardise(data.shape), *couplings],
+        StandardNormal((data.size,)),
+        optimizer=adamw(1e-3, decay=1e-2, clip=50.0, schedule=cosine()),
+    )
