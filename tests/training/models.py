@@ -32,7 +32,14 @@ class Tiny(GenerativeModel):
         return self.mean + noise.normal(*self.spec.shape)
 
 
-class Game(Tiny):
+class Unjudged(Tiny):
+    """Has no validation figure, so the last averaged weights are kept."""
+
+    def validate(self, batch: Batch) -> Terms:
+        return {}
+
+
+class Game(Unjudged):
     """Two players with a lazy penalty, one that may sit out, and a teacher that `after` moves."""
 
     def __init__(self, spec: DataSpec):
@@ -80,7 +87,7 @@ class Game(Tiny):
             weight.lerp_(source, 0.1)
 
 
-class Growing(Tiny):
+class Growing(Unjudged):
     """Two stages: the second opens a block and reweights the data; `enter` only changes values."""
 
     def __init__(self, spec: DataSpec):
@@ -106,7 +113,7 @@ class Growing(Tiny):
         return {"error": (x - batch.x.flatten(1)).square().mean()}
 
 
-class Replay(Tiny):
+class Replay(Unjudged):
     """Keeps a pool of past batches in a buffer that only a resume needs, and ties two weights."""
 
     optimizer = sgd(1e-2, momentum=0.9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -16,25 +17,42 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="""Deep generative models on your own data: train, compare, judge and use them.
-
-The main job is one command: it trains a line-up of models on your data under an equal budget and writes a report
-that says how good, how diverse and how fast each of them is.
-
-    exnihilo compare --data digits --out reports/digits
-
-    exnihilo compare --data my_pictures/ -d size=32 --seconds 600 --out reports/mine
-
-Step by step:
-
-    exnihilo data table.csv -d label=species
-
-    exnihilo train vae table.csv -d label=species --seconds 60 --out runs/vae
-
-    exnihilo sample runs/vae -n 100 --out samples.csv
-""",
-    epilog="Exit codes: 0 done; 2 a mistake in what was asked, told on standard error; 1 a bug; 130 stopped by you.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from exnihilo import __version__
+
+        print(f"exnihilo {__version__}")
+        raise typer.Exit
+
+
+@app.callback(epilog="Exit codes: 0 done; 2 a mistake in what was asked, told on standard error; 1 a bug; 130 stopped.")
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version.")
+    ] = False,
+) -> None:
+    """Deep generative models on your own data: train, compare, judge and use them.
+
+    The main job is one command. It trains a line-up of models on your data under an equal budget and writes a report
+    that says how good, how diverse and how fast each of them is:
+
+        exnihilo compare --data digits --out reports/digits
+
+        exnihilo compare --data pictures/ -d size=32 --seconds 600 --out reports/mine
+
+    Step by step:
+
+        exnihilo data table.csv -d label=species
+
+        exnihilo train vae table.csv -d label=species --seconds 60 --out runs/vae
+
+        exnihilo sample runs/vae -n 100 --out samples.csv
+    """
+
+
 for verb in (compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, models.models, show.show):
     app.command()(verb)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from exnihilo.core.registry import Option
 
 PIPED_WIDTH = 120  # where the output is no terminal
 
@@ -24,3 +27,18 @@ def remark(text: str) -> None:
 def print_json(value: Any) -> None:
     """The result for a program to read."""
     print(json.dumps(value, indent=1, default=str, allow_nan=False))
+
+
+def options_table(heading: str, options: dict[str, Option], values: dict[str, Any] | None = None) -> None:
+    """Options with their values (or defaults) and what they take; nothing if there are none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not options:
+        return
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for name, option in options.items():
+        value = (values or {}).get(name, option.default)
+        table.add_row(Text(name, "green"), Text("" if value == "" else str(value)), Text(option.allowed, "dim"))
+    console().print(Text(f"\n{heading}", "bold"))
+    console().print(table)

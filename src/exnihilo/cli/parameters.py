@@ -23,7 +23,7 @@ Source = Annotated[
 SomeSource = Annotated[
     str | None, typer.Option("--data", metavar="SOURCE", help="A file, a folder or an embedded set (`exnihilo data`).")
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `exnihilo train` leaves it.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `exnihilo train` leaves it.")]
 
 DataOptions = Annotated[
     list[str] | None,
@@ -40,7 +40,7 @@ ModelOptions = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal results.")]
-Seconds = Annotated[float | None, typer.Option(help="Train each model for so many seconds.")]
+Seconds = Annotated[float | None, typer.Option(help="Train for so many seconds.")]
 Device = Annotated[
     str, typer.Option(help="auto, cpu, cuda, cuda:1 ...; auto takes a GPU if there is one.", rich_help_panel=WORK)
 ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from exnihilo.cli.models import describe
-from exnihilo.cli.output import console, print_json
+from exnihilo.cli.output import console, options_table, print_json
 from exnihilo.cli.parameters import Json, Name
 
 if TYPE_CHECKING:
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
 def show(name: Name, json: Json = False) -> None:
     """Explain one model: its equation, its options with defaults, what it can do, its paper.
 
-        exnihilo show vae
+    exnihilo show vae
 
-        exnihilo show my_models.py:my_recipe
+    exnihilo show my_models.py:my_recipe
     """
-    import exnihilo.models
+    import exnihilo.models  # noqa: F401  registers every recipe
     from exnihilo.core import find_recipe
 
-    assert exnihilo.models
     entry = find_recipe(name)
     if json:
         return print_json(_record(entry))
@@ -32,7 +32,7 @@ def show(name: Name, json: Json = False) -> None:
 
 def _record(entry: Recipe) -> dict[str, Any]:
     return describe(entry) | {
-        "equation": inspect.getdoc(entry.model),
+        "equation": equation(entry),
         "options": {name: _values(option) for name, option in entry.options.items()},
         "sampling": {name: _values(option) for name, option in entry.sampling.items()},
     }
@@ -44,36 +44,30 @@ def _values(option: Option) -> dict[str, Any]:
 
 
 def _print(entry: Recipe) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
     page = console()
     page.print(Text(entry.name, "bold green") + Text(f"  {entry.family}, {entry.year}", "dim"))
     page.print(inspect.getdoc(entry.build) or "", markup=False)
     page.print(Text("\nThe equation of its family", "bold"))
-    page.print(Padding(Text(inspect.getdoc(entry.model) or ""), (0, 0, 0, 2)))
-    _print_options("Options, -o of `exnihilo train`", entry.options)
-    _print_options("Sampling options, -o of `exnihilo sample`", entry.sampling)
+    page.print(textwrap.indent(equation(entry), "  "), markup=False)
+    options_table("Options, -o of `exnihilo train`", entry.options)
+    options_table("Sampling options, -o of `exnihilo sample`", entry.sampling)
     page.print(Text("\nIt can ", "bold") + Text(", ".join(entry.capabilities)))
     page.print(Text("It models ", "bold") + Text(", ".join(entry.kinds)))
     page.print(Text("Paper ", "bold") + Text(paper(entry)))
 
 
+def equation(entry: Recipe) -> str:
+    """What the model's class says of itself, after what its family says."""
+    from exnihilo.core import GenerativeModel
+
+    classes = [
+        kind for kind in entry.model.__mro__ if issubclass(kind, GenerativeModel) and kind is not GenerativeModel
+    ]
+    return "\n\n".join(inspect.cleandoc(kind.__doc__) for kind in reversed(classes) if kind.__doc__)
+
+
 def paper(entry: Recipe) -> str:
     """Title, authors, number."""
     return f"{entry.title}. {entry.authors}" + (f". arXiv:{entry.arxiv}" if entry.arxiv else "")
-
-
-def _print_options(heading: str, options: dict[str, Option]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    if not options:
-        return
-    table = Table(box=None, padding=(0, 2), show_header=False)
-    for option in options.values():
-        default = "none" if option.default is None else str(option.default).lower() if option.type is bool else option.default
-        table.add_row(Text(option.name, "green"), Text(str(default)), Text(option.allowed, "dim"))
-    page = console()
-    page.print(Text(f"\n{heading}", "bold"))
-    page.print(table)

@@ -57,13 +57,15 @@ def train(
 ) -> None:
     """Train a model. Give a budget, --steps or --seconds; the same command continues a run that was stopped.
 
-        exnihilo train ddpm digits --seconds 120 --out runs/ddpm
+    exnihilo train ddpm digits --seconds 120 --out runs/ddpm
 
-        exnihilo train vae table.csv -d label=species -o latent=8 --steps 5000
+    exnihilo train vae table.csv -d label=species -o latent=8 --steps 5000
 
-        exnihilo train my_models.py:my_recipe pictures/ -d size=32
+    exnihilo train my_models.py:my_recipe pictures/ -d size=32
     """
     import exnihilo as xn
+    import exnihilo.models  # registers every recipe
+    from exnihilo.core.registry import check_options, find_recipe
 
     if steps is None and seconds is None:
         seconds = SECONDS
@@ -71,8 +73,10 @@ def train(
     if out is None:
         out = Path("runs") / f"{_plain(name)}-{_plain(source)}"
         remark(f"The run is kept in {out}; choose with --out DIR.")
+    recipe = find_recipe(name)
+    options = check_options(recipe.options, pairs(o, "-o"), recipe.name)  # before any data are read
     data = xn.load_data(source, **pairs(d, "-d"))
-    model = xn.create(name, data, seed=seed, **pairs(o, "-o"))
+    model = xn.create(name, data, seed=seed, **options)
     run = xn.train(
         model, data, steps=steps, seconds=seconds, seed=seed, out=out, fresh=fresh, device=device, threads=threads,
         precision=precision, compile=compile, accumulate=accumulate, batch=batch, tensorboard=tensorboard,
@@ -93,6 +97,7 @@ def _plain(name: str) -> str:
 
 def _print(run: Run, out: Path) -> None:
     record: dict[str, Any] = run.record
-    print(f"{record['recipe']} on {record['data']['source']}: {run.status}, {record.get('seconds', 0.0):.1f} s of training.")
+    took = record.get("seconds", 0.0)
+    print(f"{record['recipe']} on {record['data']['source']}: {run.status}, {took:.1f} s of training.")
     if run.status == "finished":
         print(f"Next: exnihilo sample {out} -n 64 --out samples.png, or exnihilo evaluate {out}")

@@ -221,6 +221,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+        if self.x.device == torch.device(device):
+            return self
         return self._each(lambda part: part.to(device, non_blocking=True))
 
     def __getitem__(self, part: slice | Tensor) -> Batch:

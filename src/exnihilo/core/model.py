@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, final
 
 import torch
@@ -161,15 +162,17 @@ class GenerativeModel(Trainable):
             raise self._lacks("sample")
         if n < 1:
             raise OptionError(f"n={n} is not allowed. At least one sample must be asked for.")
-        options = signature_options(self.draw, skip=("label", "attributes", "text", "given", "mask"))
+        options = signature_options(type(self).draw, skip=("label", "attributes", "text", "given", "mask"))
         sampling = check_options(options, sampling, self.recipe)
-        device = next((tensor.device for tensor in (*self.parameters(), *self.buffers())), torch.device("cpu"))
+        tensors = chain(self.parameters(), self.buffers())
+        device = next((tensor.device for tensor in tensors), torch.device("cpu"))
         noise = seed if isinstance(seed, Noise) else Noise(seed, n)
         noise.keys = noise.keys.to(device)
         asked = Conditions(label, attributes, text, given, mask)
         conditions = resolve_conditions(asked, n, self.spec, self.labelled, noise)
-        was_training = self.training
-        self.eval()
+        awake = [part for part in self.modules() if part.training]  # in training, players are while others are not
+        for part in awake:
+            part.training = False
         try:
             parts = [
                 self.draw(
@@ -180,7 +183,8 @@ class GenerativeModel(Trainable):
                 for start in range(0, n, self.chunk)
             ]
         finally:
-            self.train(was_training)
+            for part in awake:
+                part.training = True
         return torch.cat(parts)
 
     # -- capabilities --------------------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ class Option:
         )
 
 
+@functools.cache
 def signature_options(function: Callable[..., Any], skip: tuple[str, ...] = ()) -> dict[str, Option]:
     """The keyword-only parameters of a function as options.
 

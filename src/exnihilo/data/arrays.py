@@ -1,13 +1,14 @@
-"""Arrays in memory and in .npy and .npz files: pictures or vectors, with or without labels."""
+"""Arrays in memory: pictures or vectors, with or without labels."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from exnihilo.core import Column, DataError, DataSpec, listing
 from exnihilo.data.dataset import Dataset, InMemory, assemble
@@ -16,15 +17,7 @@ from exnihilo.data.splits import deal
 
 ArrayKind = Literal["auto", "image", "vector"]
 Channels = Literal["auto", "first", "last"]
-PICTURE_KEYS = "-d kind=vector, or -d channels=first or last"
-
-
-class Pictures(NamedTuple):
-    """Integer levels [N, C, H, W], how many levels there are, and what was assumed in getting there."""
-
-    levels_of: np.ndarray
-    levels: int
-    notes: list[str]
+Levels = Annotated[int, 2, 256]
 
 
 def array_dataset(
@@ -33,31 +26,33 @@ def array_dataset(
     *,
     kind: ArrayKind = "auto",
     channels: Channels = "auto",
-    levels: Annotated[int, 2, 256] | None = None,
-    own: np.ndarray | None = None,
-    names: Sequence[str] = (),
+    levels: Levels | None = None,
+    own: Tensor | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """Pictures (N, H, W), (N, H, W, C) or (N, C, H, W), or vectors (N, D); y the classes. own: the source's splits."""
-    x = _numbers(x, "the array")
+    """Pictures (N, H, W), (N, H, W, C) or (N, C, H, W), or vectors (N, D).
+
+    y [N]: classes by number or name. own [N]: the split that the source itself fixed, see `deal`.
+    """
+    x = finite_numbers(x)
     if y is not None and len(y) != len(x):
         raise DataError(f"{len(x)} examples but {len(y)} labels: every example needs its own.")
-    if _is_picture(x, kind):
-        return image_dataset(x, y, channels=channels, levels=levels, own=own, class_names=names, notes=notes)
     said = list(notes)
+    if _is_picture(x, kind):
+        if kind == "auto":
+            said.append(f"{len(x)} examples of shape {x.shape[1:]} were taken as pictures (-d kind=vector if not).")
+        return image_dataset(x, y, channels=channels, levels=levels, own=own, notes=said)
     if x.ndim == 1:
-        raise DataError(
-            f"The array has shape {x.shape}: one number an example. Series follow later; vectors are (N, D)."
-        )
+        raise DataError(f"An array of shape {x.shape} has one number an example. Vectors are (N, D), D of 2 or more.")
     if x.ndim > 2:
-        said.append(f"Each example of shape {x.shape[1:]} was flattened to {math.prod(x.shape[1:])} numbers.")
+        said.append(f"Each example of shape {x.shape[1:]} was laid out as {math.prod(x.shape[1:])} numbers.")
         x = x.reshape(len(x), -1)
     side = math.isqrt(x.shape[1])
     if kind == "auto" and side >= 5 and side * side == x.shape[1]:
         said.append(
-            f"{x.shape[1]} numbers an example were taken as a vector; -d kind=image makes {side} x {side} pictures of them."
+            f"{x.shape[1]} numbers an example were taken as a vector; -d kind=image makes {side} x {side} pictures."
         )
-    return vector_dataset(x, label=y, own=own, class_names=names, notes=said)
+    return vector_dataset(x, label=y, own=own, notes=said)
 
 
 def _is_picture(x: np.ndarray, kind: ArrayKind) -> bool:
@@ -68,24 +63,31 @@ def _is_picture(x: np.ndarray, kind: ArrayKind) -> bool:
     return kind == "image" or (kind == "auto" and x.ndim in (3, 4))
 
 
-def _numbers(x: Any, what: str) -> np.ndarray:
-    """A finite numeric array; the first bad entry is named."""
-    if isinstance(x, torch.Tensor):
-        x = x.detach().cpu().float().numpy() if x.dtype == torch.bfloat16 else x.detach().cpu().numpy()
+def finite_numbers(x: Any) -> np.ndarray:
+    """A numeric array; the first entry that is no finite number is a DataError naming its place."""
+    if isinstance(x, Tensor):
+        x = x.detach().cpu()
+        x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
-        raise DataError(f"{what} holds {x.dtype} values; numbers are needed.")
-    if x.size == 0 or x.ndim == 0:
-        raise DataError(f"{what} of shape {x.shape} is empty.")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        place = np.unravel_index(int((~np.isfinite(x)).argmax()), x.shape)
-        where = listing(f"{word} {number}" for word, number in zip(("row", "column"), place, strict=False))
-        rest = "" if len(place) < 3 else f" (entry {tuple(map(int, place))})"
         raise DataError(
-            f"{what} holds {x[place]} at {where}{rest}, counted from 0. Arrays cannot have missing values: give a table"
-            " (a DataFrame or a .csv), which can, or remove the rows."
+            f"The array holds values of type {x.dtype}; numbers are needed. Mixed columns go in a DataFrame."
+        )
+    if x.size == 0 or x.ndim == 0:
+        raise DataError(f"The array of shape {x.shape} is empty.")
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        place = tuple(int(number) for number in np.unravel_index(int((~np.isfinite(x)).argmax()), x.shape))
+        where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place}"
+        raise DataError(
+            f"The array holds {x[place]} in {where} (counted from 0). Arrays cannot have missing values; tables can"
+            " (a DataFrame or a .csv). Or remove these rows."
         )
     return x
+
+
+def _labels_and_part(n: int, label: Any, own: Tensor | None) -> tuple[Tensor | None, tuple[str, ...], Tensor]:
+    index, names = (None, ()) if label is None else read_labels(label, "The label")
+    return index, names, deal([f"row {row}" for row in range(n)], index, own)
 
 
 # -- vectors ---------------------------------------------------------------------------------------------------------
@@ -95,55 +97,34 @@ def vector_dataset(
     x: np.ndarray,
     *,
     label: Any = None,
-    own: np.ndarray | None = None,
+    own: Tensor | None = None,
     names: Sequence[str] = (),
-    class_names: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """Vectors (N, D), standardised by column on the training split; arrays of two values only become 0 and 1."""
-    labels = None if label is None else read_labels(label, "The label")
-    part = deal(
-        [f"row {row}" for row in range(len(x))],
-        None if labels is None else labels.index,
-        None if own is None else torch.from_numpy(own),
-    )
-    said = list(notes)
+    """Vectors (N, D), standardised by column on the training split; an array of two values only becomes 0 and 1."""
+    index, class_names, part = _labels_and_part(len(x), label, own)
     names = list(names) or [f"x{place}" for place in range(x.shape[1])]
-    values = np.unique(x)
-    if len(values) == 1:
-        raise DataError(f"All entries are {values[0]}: there is nothing to learn.")
-    levels = 2 if len(values) == 2 else 0
-    if levels:
-        mean = np.full(x.shape[1], float(values[0]))
-        scale = np.full(x.shape[1], float(values[1] - values[0]))
-        if tuple(values) != (0, 1):
-            said.append(f"The array holds two values only, {values[0]} and {values[1]}: they became 0 and 1.")
+    low, high = x.min(), x.max()
+    if low == high:
+        raise DataError(f"All entries are {low}: there is nothing to learn.")
+    said = list(notes)
+    two = bool(((x == low) | (x == high)).all())
+    if two:
+        mean, scale = np.full(x.shape[1], low, dtype=np.float64), np.full(x.shape[1], float(high) - float(low))
+        said.append(f"Two values only, {low} and {high}: modelled as 0 and 1.")
     else:
         training = x[part.numpy() == 0].astype(np.float64)
         mean, scale = training.mean(axis=0), training.std(axis=0)
         constant = np.ptp(training, axis=0) == 0
-        if constant.any():
-            said.append(f"Columns that never change: {listing(np.array(names)[constant])}.")
         scale[constant] = 1.0
+        if constant.any():
+            said.append(f"These columns never change: {listing(np.array(names)[constant])}.")
     columns = tuple(
         Column(name, "number", place, mean=float(mean[place]), scale=float(scale[place]))
         for place, name in enumerate(names)
     )
-    if levels and tuple(values) == (0, 1):
-        columns = ()
-    spec = DataSpec("vector", (x.shape[1],), levels, columns=columns)
-    if labels is not None:
-        spec = _with_classes(spec, labels.names, class_names)
-    return assemble(
-        spec, InMemory(spec.encode(x)), part, label=None if labels is None else labels.index, notes=said
-    )
-
-
-def _with_classes(spec: DataSpec, found: Sequence[str], wanted: Sequence[str]) -> DataSpec:
-    from dataclasses import replace
-
-    names = tuple(wanted) if len(wanted) == len(found) else tuple(found)
-    return replace(spec, classes=len(names), class_names=names)
+    spec = DataSpec("vector", (x.shape[1],), 2 if two else 0, len(class_names), class_names, columns=columns)
+    return assemble(spec, InMemory(spec.encode(x)), part, label=index, notes=said)
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------
@@ -155,48 +136,39 @@ def image_dataset(
     *,
     channels: Channels = "auto",
     levels: int | None = None,
-    own: np.ndarray | None = None,
-    class_names: Sequence[str] = (),
+    own: Tensor | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """Pictures in an array; see `array_dataset`."""
-    placed, said = _channels_first(x, channels)
-    raw, levels, scaling = to_levels(placed, levels)
-    labels = None if label is None else read_labels(label, "The label")
-    part = deal(
-        [f"row {row}" for row in range(len(x))],
-        None if labels is None else labels.index,
-        None if own is None else torch.from_numpy(own),
-    )
-    spec = DataSpec("image", tuple(raw.shape[1:]), levels)
-    if labels is not None:
-        spec = _with_classes(spec, labels.names, class_names)
-    return assemble(
-        spec, InMemory(torch.from_numpy(raw)), part,
-        label=None if labels is None else labels.index, notes=[*notes, *said, *scaling],
-    )  # fmt: skip
+    """Pictures in an array, see `array_dataset`; kept as whole levels of one byte."""
+    placed, about_channels = _channels_first(x, channels)
+    raw, levels, about_levels = to_levels(placed, levels)
+    index, class_names, part = _labels_and_part(len(raw), label, own)
+    spec = DataSpec("image", tuple(raw.shape[1:]), levels, len(class_names), class_names)
+    notes = [*notes, *about_channels, *about_levels]
+    return assemble(spec, InMemory(torch.from_numpy(raw)), part, label=index, notes=notes)
 
 
 def _channels_first(x: np.ndarray, channels: Channels) -> tuple[np.ndarray, list[str]]:
-    """[N, C, H, W] with one or three channels; RGBA is laid on white."""
+    """[N, C, H, W] with one or three channels, and what was assumed; RGBA is laid on white."""
     if x.ndim == 2:
         side = math.isqrt(x.shape[1])
         return x.reshape(len(x), 1, side, side), []
     if x.ndim == 3:
-        return x[:, None], [f"{len(x)} grey pictures of {x.shape[1]} x {x.shape[2]}; {PICTURE_KEYS} if they are not."]
+        return x[:, None], []
     first, last = x.shape[1] in (1, 3, 4), x.shape[3] in (1, 3, 4)
-    if channels == "auto" and not (first or last):
-        raise DataError(f"In an array of shape {x.shape} no axis looks like 1, 3 or 4 channels. Use -d kind=vector.")
     on_first = channels == "first" or (channels == "auto" and first and not last)
     placed = x if on_first else np.moveaxis(x, 3, 1)
+    if placed.shape[1] not in (1, 3, 4):
+        raise DataError(
+            f"Pictures have 1, 3 or 4 channels; in an array of shape {x.shape} with channels={channels} there are"
+            f" {placed.shape[1]}. Use -d channels=first, -d channels=last or -d kind=vector."
+        )
     notes = []
     if channels == "auto" and first and last:
-        notes.append("The last axis was taken as the channels; -d channels=first takes the second.")
+        notes.append("The last axis was taken as the channels (-d channels=first takes the second).")
     if placed.shape[1] == 4:
         notes.append("Four channels were taken as red, green, blue and opacity, and laid on white.")
         placed = _on_white(placed)
-    if placed.shape[1] not in (1, 3):
-        raise DataError(f"Pictures have 1, 3 or 4 channels; here are {placed.shape[1]}. Use {PICTURE_KEYS}.")
     return placed, notes
 
 
@@ -208,28 +180,39 @@ def _on_white(x: np.ndarray) -> np.ndarray:
     return ((x[:, :3] * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
 
 
-def to_levels(x: np.ndarray, levels: int | None) -> Pictures:
-    """Integer levels 0 ... levels - 1 as uint8, from whole numbers of any range or from fractions in [0, 1] or [-1, 1]."""
+def to_levels(x: np.ndarray, levels: int | None = None) -> tuple[np.ndarray, int, list[str]]:
+    """Bytes 0 ... levels - 1, the number of levels and what was assumed.
+
+    From whole numbers up to 65535, fractions in [0, 1] or [-1, 1], or two values of any size.
+    """
     low, high = float(x.min()), float(x.max())
-    whole = x.dtype.kind in "biu" or bool((x == np.round(x)).all())
     if low == high:
         raise DataError(f"All pixels are {low:g}: there is nothing to learn.")
-    if whole and low >= 0 and high <= 255:
-        guess = 2 if high == 1 else int(high) + 1 if high < 64 else 256
+    if levels is None and bool(((x == low) | (x == high)).all()):
+        return (
+            (x == high).astype(np.uint8),
+            2,
+            [f"Pixels hold two values only, {low:g} and {high:g}: taken as 2 levels."],
+        )
+    whole = low >= 0 and (x.dtype.kind in "biu" or bool((x == np.round(x)).all()))
+    if whole and high <= 255:
         if levels is not None and levels <= high:
-            raise DataError(f"levels={levels} is not allowed: there are values up to {high:g}. Use {int(high) + 1} or more.")
-        note = [f"Pixels run from {low:g} to {high:g}: {guess} levels were assumed; -d levels= changes it."]
-        return Pictures(x.astype(np.uint8), levels or guess, note if levels is None and guess != 256 else [])
-    if whole and 0 <= low and high <= 65535:
-        top = 2 ** int(high).bit_length() - 1
-        note = [f"Pixels up to {high:g} were taken as {int(high).bit_length()}-bit and reduced to 256 levels."]
-        return Pictures(np.round(x / top * 255).astype(np.uint8), 256, note)
-    if -1 <= low and high <= 1:
-        start = -1.0 if low < 0 else 0.0
-        levels = levels or 256
-        raw = np.round((x - start) / (1 - start) * (levels - 1)).astype(np.uint8)
-        return Pictures(raw, levels, [f"Fractions in [{start:g}, 1] were rounded to {levels} levels (-d levels=)."])
+            raise DataError(f"levels={levels} is not allowed: pixels go up to {high:g}. Use {int(high) + 1} or more.")
+        guess = int(high) + 1 if high < 64 else 256
+        note = [f"Pixels go up to {high:g}: taken as {guess} levels (-d levels= changes it)."]
+        return x.astype(np.uint8), levels or guess, note if levels is None and guess != 256 else []
+    if whole and high <= 65535:
+        bits = int(high).bit_length()
+        note = [f"Pixels go up to {high:g}: taken as {bits} bits and reduced to {levels or 256} levels."]
+        return _spread(x / (2**bits - 1), levels or 256), levels or 256, note
+    if low >= -1 and high <= 1:
+        note = [f"Fractions from {low:g} to {high:g} were rounded to {levels or 256} levels (-d levels= changes it)."]
+        return _spread((x + 1) / 2 if low < 0 else x, levels or 256), levels or 256, note
     raise DataError(
-        f"Pixels run from {low:g} to {high:g}; whole numbers from 0 to 255 (or 65535) or fractions in [0, 1] or [-1, 1]"
-        " are pictures. Use -d kind=vector for other numbers."
+        f"Pixels go from {low:g} to {high:g}; pictures are whole numbers from 0 to 255 (or 65535) or fractions in"
+        " [0, 1] or [-1, 1]. Use -d kind=vector for other numbers."
     )
+
+
+def _spread(fraction: np.ndarray, levels: int) -> np.ndarray:
+    return np.round(fraction * (levels - 1)).astype(np.uint8)

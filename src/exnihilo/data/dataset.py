@@ -127,7 +127,9 @@ class Dataset:
         """The same examples, drawn with replacement in proportion to non-negative weights [N]."""
         weights = weights.detach().double().cpu()
         if weights.shape != (len(self),):
-            raise DataError(f"{len(self)} examples need {len(self)} weights; a tensor {tuple(weights.shape)} was given.")
+            raise DataError(
+                f"{len(self)} examples need {len(self)} weights; a tensor {tuple(weights.shape)} was given."
+            )
         if not (weights.isfinite().all() and (weights >= 0).all() and weights.sum() > 0):
             raise DataError("Weights must be finite and not negative, and one of them positive.")
         return replace(self, weights=weights)

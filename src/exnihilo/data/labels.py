@@ -18,7 +18,7 @@ MOST_CLASSES = 1000
 class Labels(NamedTuple):
     """The class of every example, -1 where it is unknown, and the names of the classes."""
 
-    index: Tensor  # [N] int64
+    values: Tensor  # [N] int64
     names: tuple[str, ...]
 
 

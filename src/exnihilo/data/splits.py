@@ -12,6 +12,9 @@ from torch import Tensor
 from exnihilo.core import DataError, did_you_mean, listing
 
 PARTS = ("train", "validation", "test")
+
+#: What people call them, in folder and array names.
+SPLIT_WORDS = {"train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2}
 FEWEST = 8  # examples; below that nothing can be said
 
 #: A round of 25 ranked examples: 18 train (72 %), 2 validate (8 %), 5 test (20 %).
@@ -41,7 +44,9 @@ def deal(identities: Sequence[str], label: Tensor | None = None, own: Tensor | N
     calls training then give a tenth to validation unless it fixed that too.
     """
     if len(identities) < FEWEST:
-        raise DataError(f"{len(identities)} examples are too few to train, validate and test on; bring {FEWEST} or more.")
+        raise DataError(
+            f"{len(identities)} examples are too few to train, validate and test on; bring {FEWEST} or more."
+        )
     hashes = np.array([identity_hash(identity) for identity in identities], dtype=np.uint64)
     classes = np.zeros(len(hashes), dtype=np.int64) if label is None else label.numpy()
     order = torch.from_numpy(np.lexsort((hashes, classes)))

@@ -1,1 +1,13 @@
-"""A folder per family: its equation, its slots, its zoo. Importing a zoo registers its recipes."""
+"""A folder per family: its equation, its slots, its zoo. Importing this package registers every recipe."""
+
+from exnihilo.models import (
+    autoencoders,
+    autoregressive,
+    classical,
+    diffusion,
+    energy,
+    flows,
+    gans,
+)
+
+__all__ = ["autoencoders", "autoregressive", "classical", "diffusion", "energy", "flows", "gans"]

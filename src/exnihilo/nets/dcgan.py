@@ -8,12 +8,15 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from exnihilo.core import ModelError
 from exnihilo.nets.conv import pyramid
 from exnihilo.nets.layers import Norm, Reshape, norm
 
 
 def halvings(side: tuple[int, int]) -> list[tuple[int, int]]:
-    """The sides of an image halved (rounding up) at least once, until the shorter is at most 7: 64 -> 32, 16, 8, 4."""
+    """The sides of an image halved (rounding up) at least once, until the shorter is at most 7: 64, 32, 16, 8, 4."""
+    if min(side) < 2:
+        raise ModelError(f"An image of {side[0]} x {side[1]} cannot be halved; sides of 2 or more are needed.")
     return pyramid(side, smallest=min(7, min(side) - 1))
 
 
@@ -54,8 +57,8 @@ class StridedCritic(nn.Module):
 class StridedGenerator(nn.Module):
     """The mirror: (B, latent) -> (B, C, H, W) by fractionally strided 5 x 5 convolutions.
 
-    Radford et al., 2016, arXiv:1511.06434, Section 3: ReLU throughout, normalisation everywhere but at the output,
-    which has no nonlinearity here: the family of the data adds it (tanh for images).
+    Radford et al., 2016, arXiv:1511.06434, Section 3: ReLU throughout, normalisation everywhere but at the output. The
+    tanh that belongs on top is left to the caller.
     """
 
     def __init__(self, latent: int, shape: Sequence[int], width: int, *, normalisation: Norm = "batch"):
@@ -64,12 +67,11 @@ class StridedGenerator(nn.Module):
         sides = halvings((height, breadth))
         now = width * 2 ** (len(sides) - 2)
         layers: list[nn.Module] = [Reshape(latent, 1, 1), nn.ConvTranspose2d(latent, now, sides[-1])]
-        for small, large in zip(sides[:0:-1], sides[-2::-1], strict=True):
-            last = large == sides[0]
+        for level in range(len(sides) - 2, -1, -1):
+            odd = tuple(side % 2 for side in sides[level])  # the side that halving has rounded up
+            after = now // 2 if level else channels
             layers += [norm(normalisation, now), nn.ReLU()]
-            missing = tuple(after - (2 * before - 1) for before, after in zip(small, large, strict=True))
-            after = channels if last else now // 2
-            layers.append(nn.ConvTranspose2d(now, after, 5, stride=2, padding=2, output_padding=missing))
+            layers += [nn.ConvTranspose2d(now, after, 5, 2, padding=2, output_padding=(1 - odd[0], 1 - odd[1]))]
             now = after
         self.layers = nn.Sequential(*layers)
         draw_weights(self)

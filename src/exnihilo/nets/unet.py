@@ -96,8 +96,8 @@ class Level(nn.Module):
 class ResBlock(nn.Module):
     """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)), scale and shift from the vector; starts as x.
 
-    Dhariwal & Nichol, 2021, arXiv:2105.05233, Eq. 3 (adaptive group normalisation). (B, before, H, W) -> (B, after, H, W).
-    The vector comes with its nonlinearity applied.
+    (B, before, H, W) -> (B, after, H, W). Dhariwal & Nichol, 2021, arXiv:2105.05233, Eq. 3 (adaptive group
+    normalisation). The vector comes with its nonlinearity applied.
     """
 
     def __init__(self, before: int, after: int, vector: int):

@@ -114,7 +114,7 @@ class Squeeze(Bijection):
         return u.reshape(n, -1, height // self.rows, width // self.columns), x.new_zeros(n)
 
     def inverse(self, u: Tensor) -> Tensor:
-        n, channels, height, width = u.shape
+        n, (height, width) = len(u), u.shape[2:]
         blocks = u.reshape(n, self.rows, self.columns, -1, height, width)
         x = blocks.permute(0, 3, 4, 1, 5, 2)  # (B, C, H, rows, W, columns)
         return x.reshape(n, -1, height * self.rows, width * self.columns)

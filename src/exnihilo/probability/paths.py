@@ -86,7 +86,8 @@ class Discrete(Path):
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         signal, slope = self._segment(t)
-        return (slope / (2 * signal.sqrt())).to(t), (-slope / (2 * (1 - signal).sqrt())).to(t)
+        sigma = (1 - signal).sqrt().clamp(min=1e-8)  # the slope at the data is infinite; this is enough of it
+        return (slope / (2 * signal.sqrt())).to(t), (-slope / (2 * sigma)).to(t)
 
 
 def linear_betas(steps: int = 1000) -> Tensor:

@@ -66,7 +66,7 @@ def shared_time(x: Tensor, t: float) -> Tensor:
 
 
 def transition_variance(path: Path, s: float, t: float) -> float:
-    """Variance of q(x_t | x_s), s < t: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2; for neighbours in a table, beta_t."""
+    """Variance of q(x_t | x_s), s < t: sigma_t^2 - (alpha_t / alpha_s)^2 sigma_s^2; for neighbours in a table, beta."""
     (alpha_t, sigma_t), (alpha_s, sigma_s) = curves(path, t), curves(path, s)
     return sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
 

@@ -6,6 +6,7 @@ A round is a turn of all players; it fits on one screen (`Trainer.play_round`). 
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -105,7 +106,7 @@ class Trainer:
         optimizer = self.optimizers[player.name]
         optimizer.zero_grad(set_to_none=True)
         share = -(-len(batch) // self.accumulate)  # rounded up
-        parts = [batch[start : start + share] for start in range(0, len(batch), share)]
+        parts = [batch[at : at + share] for at in range(0, len(batch), share)] if self.accumulate > 1 else [batch]
         for part in parts:
             with self.hardware.autocast():
                 terms = self.losses[id(player)](part)
@@ -222,9 +223,9 @@ class Trainer:
         line = {name: float(total) / count for name, (total, count) in self.sums.items()}
         self.sums = {}
         start = time.perf_counter()
-        figures = self.validate()
+        figures = self.validate() if all(map(math.isfinite, line.values())) else {}
         line |= {f"validation/{name}": value for name, value in figures.items()}
-        if any(value != value or abs(value) == float("inf") for value in line.values()):
+        if not all(map(math.isfinite, line.values())):
             return self.roll_back(line)
         if figures and (self.place.best is None or sum(figures.values()) < self.place.best):
             self.place.best, self.place.best_round = sum(figures.values()), self.place.round
@@ -262,7 +263,7 @@ class Trainer:
 
     def roll_back(self, line: dict[str, float]) -> None:
         """Back to the last good mark with a tenth of the rate, once; a second time is the end."""
-        bad = ", ".join(name for name, value in line.items() if value != value or abs(value) == float("inf"))
+        bad = ", ".join(name for name, value in line.items() if not math.isfinite(value))
         lowered = self.place.rate < 1
         where = f"round {self.place.round}"
         assert self.good is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -47,6 +47,10 @@ class Visible(Protocol):
         """The same units with another bias."""
         ...
 
+    def double(self) -> Visible:
+        """The same units in float64."""
+        ...
+
 
 @dataclass(frozen=True)
 class Bernoulli:
@@ -71,6 +75,9 @@ class Bernoulli:
 
     def moved(self, bias: Tensor) -> Bernoulli:
         return Bernoulli(bias)
+
+    def double(self) -> Bernoulli:
+        return Bernoulli(self.bias.double())
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ class Gaussian:
     def moved(self, bias: Tensor) -> Gaussian:
         return Gaussian(bias, self.log_scale)
 
-
-Units = TypeVar("Units", bound=Visible)
+    def double(self) -> Gaussian:
+        return Gaussian(self.bias.double(), self.log_scale.double())
 
 
 @dataclass(frozen=True)
@@ -136,9 +143,7 @@ class Restricted:
     def tempered(self, t: float, base: Tensor) -> Restricted:
         """The machine on the way from independent visible units of bias `base` [D] (t = 0) to this one (t = 1)."""
         bias = (1 - t) * base + t * self.visible.bias
-        return replace(
-            self, visible=self.visible.moved(bias), weight=t * self.weight, hidden_bias=t * self.hidden_bias
-        )
+        return replace(self, visible=self.visible.moved(bias), weight=t * self.weight, hidden_bias=t * self.hidden_bias)
 
     def base_log_partition(self, base: Tensor) -> float:
         """log Z of `tempered(0, base)`, where nothing is connected."""
@@ -163,12 +168,7 @@ class Restricted:
 
     def double(self) -> Restricted:
         """The same machine in float64."""
-        visible = self.visible
-        if isinstance(visible, Gaussian):
-            visible = Gaussian(visible.bias.double(), visible.log_scale.double())
-        else:
-            visible = visible.moved(visible.bias.double())
-        return Restricted(visible, self.weight.double(), self.hidden_bias.double())
+        return Restricted(self.visible.double(), self.weight.double(), self.hidden_bias.double())
 
 
 def states(n: int, like: Tensor) -> Iterator[Tensor]:

@@ -33,7 +33,9 @@ def flat_couplings(
     """
     size = math.prod(shape)
     if size < 2:
-        raise ModelError("A coupling changes some entries given the others, so data of one number has none. Try gmm or kde.")
+        raise ModelError(
+            "A coupling changes some entries given the others, so data of one number has none. Try gmm or kde."
+        )
     yield Flat(shape)
     keep = torch.zeros(size, dtype=torch.bool)
     for index in range(depth):

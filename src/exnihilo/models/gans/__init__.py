@@ -3,6 +3,6 @@
 from exnihilo.models.gans import zoo
 from exnihilo.models.gans.family import GAN
 from exnihilo.models.gans.objectives import Objective
-from exnihilo.models.gans.penalties import GradientPenalty, Penalty, R1
+from exnihilo.models.gans.penalties import R1, GradientPenalty, Penalty
 
 __all__ = ["GAN", "GradientPenalty", "Objective", "Penalty", "R1", "zoo"]

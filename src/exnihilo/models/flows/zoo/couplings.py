@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from exnihilo.core import DataSpec, adamw, cosine, recipe
 from exnihilo.models.flows.bases import StandardNormal
 from exnihilo.models.flows.couplings import flat_couplings, image_couplings
 from exnihilo.models.flows.family import Flow
-from exnihilo.probability.bijections import Affine, Standardise
+from exnihilo.probability.bijections import Affine, Bijection, Standardise
 
 FLAT_SIDE = 12  # images up to this side are taken as vectors: convolutions see no more there, and cost more
 
@@ -26,6 +27,7 @@ def realnvp(
     `depth` counts the couplings of vectors, tables and small images; larger images take the paper's scales, with
     convolutions of an eighth of `width`.
     """
+    couplings: Sequence[Bijection]
     if data.kind == "image" and max(data.shape[1:]) > FLAT_SIDE:
         couplings = [image_couplings(data.shape, Affine, width=max(8, width // 8), dropout=dropout)]
     else:

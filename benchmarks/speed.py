@@ -1,0 +1,331 @@
+"""Speed side by side with peers: one process, one thread, networks of equal size, the two sides taking turns.
+
+    python benchmarks/speed.py                   # all pairs, about three minutes
+    python benchmarks/speed.py realnvp rbm       # those whose name begins so
+
+Each side is warmed up, then both run in turn; a figure is the median over the turns. Writes
+benchmarks/results/speed.json and .md. Peers are in the `dev` extra, but for pythae: see README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import os
+
+for _library in ("OMP", "MKL", "OPENBLAS"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"  # before any of them is loaded
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import exnihilo.models  # registers the recipes
+from exnihilo.core import Batch, DataSpec, GenerativeModel, create
+
+RESULTS = Path(__file__).parent / "results"
+BATCH = 64
+
+
+@dataclass
+class Pair:
+    """The same work done by us and by a peer: each call of a side is one unit of it."""
+
+    name: str
+    peer: str  # the distribution on PyPI
+    ours: Callable[[], object]
+    theirs: Callable[[], object]
+    note: str
+    parameters: tuple[int, int]
+    flops: tuple[int, int]  # of one call, matrix products and convolutions only; 0 where torch does not see them
+
+
+def size(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+def flops(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def pair(
+    name: str,
+    peer: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    modules: tuple[nn.Module, nn.Module],
+    note: str,
+) -> Pair:
+    return Pair(name, peer, ours, theirs, note, (size(modules[0]), size(modules[1])), (flops(ours), flops(theirs)))
+
+
+def descent(module: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+    """One step of AdamW, as both sides of a training pair take it."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        loss().backward()
+        optimizer.step()
+
+    return step
+
+
+def loss_of(model: GenerativeModel, x: Tensor) -> Callable[[], Tensor]:
+    """The terms of a model with one player, summed as the trainer does."""
+    model.train()
+    batch = Batch(x)
+    return lambda: torch.stack([term for term in model.loss(batch).values() if term.requires_grad]).sum()
+
+
+# -- the pairs -------------------------------------------------------------------------------------------------------
+
+
+def ddpm() -> Iterator[Pair]:
+    """A training step of DDPM: noise the batch, predict the noise, squared error, backward, AdamW."""
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    shape, width, levels = (3, 16, 16), 32, 3
+    x = torch.rand(32, *shape) * 2 - 1
+    scheduler = DDPMScheduler(num_train_timesteps=1000)
+
+    def their_network() -> UNet2DModel:
+        return UNet2DModel(
+            sample_size=shape[1],
+            in_channels=shape[0],
+            out_channels=shape[0],
+            block_out_channels=(width, *[2 * width] * (levels - 1)),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D",) * levels,
+            up_block_types=("UpBlock2D",) * levels,
+            norm_num_groups=8,
+            resnet_time_scale_shift="scale_shift",
+            add_attention=False,
+        )
+
+    theirs = their_network()
+
+    def their_loss() -> Tensor:
+        noise = torch.randn_like(x)
+        index = torch.randint(scheduler.config.num_train_timesteps, (len(x),))
+        answer = theirs(scheduler.add_noise(x, noise, index), index).sample
+        return nn.functional.mse_loss(answer, noise)
+
+    class Theirs(nn.Module):
+        """Their network where ours would be: only the work around it differs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = their_network()
+
+        def forward(self, x: Tensor, t: Tensor, label: Tensor | None, attributes: Tensor | None) -> Tensor:
+            return self.network(x, t * 1000 - 1).sample
+
+    step = descent(theirs, their_loss)
+    ours = create("ddpm", DataSpec("image", shape, levels=256), width=width, depth=2)
+    yield pair(
+        "ddpm training step",
+        "diffusers",
+        descent(ours, loss_of(ours, x)),
+        step,
+        (ours, theirs),
+        f"batch 32 of {shape}; U-Nets of channels 32, 64, 64: ours 9 residual blocks, theirs 8, with more skips",
+    )
+    same = create("ddpm", DataSpec("image", shape, levels=256), width=8)
+    same.network = Theirs()
+    yield pair(
+        "ddpm training step, same network",
+        "diffusers",
+        descent(same, loss_of(same, x)),
+        step,
+        (same, theirs),
+        "diffusers' U-Net on both sides: what the rest of the step costs",
+    )
+
+
+def realnvp() -> Iterator[Pair]:
+    """Densities and samples of eight affine couplings of 64 numbers."""
+    import zuko
+
+    ours = create("realnvp", DataSpec("vector", (64,)), width=256, depth=8, dropout=0.0)
+    theirs = zuko.flows.RealNVP(64, transforms=8, randmask=True, hidden_features=(256, 256)).eval()
+    modules = (ours, theirs)
+    for n in (64, 1024):
+        x = torch.randn(n, 64)
+        note = f"{n} rows of 64; 8 couplings, hidden layers 256, 256"
+
+        def our_density(x: Tensor = x) -> Tensor:
+            with torch.no_grad():
+                return ours.log_prob(x)
+
+        def their_density(x: Tensor = x) -> Tensor:
+            with torch.no_grad():
+                return theirs().log_prob(x)
+
+        def their_sample(n: int = n) -> Tensor:
+            with torch.no_grad():
+                return theirs().sample((n,))
+
+        def our_sample(n: int = n) -> Tensor:
+            return ours.sample(n, seed=0)
+
+        yield pair(f"realnvp log_prob, {n} rows", "zuko", our_density, their_density, modules, note)
+        yield pair(f"realnvp sampling, {n} rows", "zuko", our_sample, their_sample, modules, note)
+
+
+def rbm() -> Iterator[Pair]:
+    """An epoch of persistent contrastive divergence on the binarised digits, one Gibbs sweep an update."""
+    from sklearn.datasets import load_digits
+    from sklearn.neural_network import BernoulliRBM
+
+    binary = (load_digits().data >= 8).astype("float32")
+    x = torch.from_numpy(binary)
+    for batch, hidden in ((10, 64), (BATCH, 128)):
+        theirs = BernoulliRBM(hidden, learning_rate=0.05, batch_size=batch, n_iter=1, random_state=0)
+        ours = create("rbm", DataSpec("vector", (64,), levels=2), width=hidden, chains=batch)
+        ours.train()
+        optimizer = torch.optim.SGD(ours.parameters(), lr=0.05)
+
+        def epoch(batch: int = batch, ours: GenerativeModel = ours, optimizer: torch.optim.SGD = optimizer) -> None:
+            for part in x[torch.randperm(len(x))].split(batch):
+                optimizer.zero_grad(set_to_none=True)
+                ours.loss(Batch(part))["gap"].backward()
+                optimizer.step()
+
+        def their_epoch(theirs: BernoulliRBM = theirs) -> None:
+            theirs.fit(binary)
+
+        note = f"{len(x)} rows of 64, batch {batch}, {hidden} hidden units, {batch} chains"
+        count = size(ours)
+        yield Pair(f"rbm epoch, batch {batch}", "scikit-learn", epoch, their_epoch, note, (count, count), (0, 0))
+
+
+PAIRS: dict[str, Callable[[], Iterator[Pair]]] = {"ddpm": ddpm, "realnvp": realnvp, "rbm": rbm}
+
+
+# -- the stopwatch ---------------------------------------------------------------------------------------------------
+
+
+def seconds(work: Callable[[], object], calls: int) -> float:
+    """Per call, over so many in a row."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        work()
+    return (time.perf_counter() - start) / calls
+
+
+def race(contest: Pair, turns: int, turn: float) -> dict[str, object]:
+    """Both sides in turn, the one that begins changing each time; `turn` seconds of work a side and turn, or one call."""
+    calls = {}
+    for side, work in (("ours", contest.ours), ("theirs", contest.theirs)):
+        seconds(work, 2)  # warm-up
+        calls[side] = max(1, round(turn / seconds(work, 2)))
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    for index in range(turns):
+        sides = (("ours", contest.ours), ("theirs", contest.theirs))
+        for side, work in sides if index % 2 == 0 else sides[::-1]:
+            times[side].append(seconds(work, calls[side]))
+    ratios = [theirs / ours for ours, theirs in zip(times["ours"], times["theirs"], strict=True)]
+    return {
+        "name": contest.name,
+        "peer": f"{contest.peer} {importlib.metadata.version(contest.peer)}",
+        "ours_ms": 1000 * statistics.median(times["ours"]),
+        "theirs_ms": 1000 * statistics.median(times["theirs"]),
+        "speed": statistics.median(ratios),
+        "speed_lowest": min(ratios),
+        "speed_highest": max(ratios),
+        "parameters": contest.parameters,
+        "flops": contest.flops,
+        "note": contest.note,
+    }
+
+
+def measure(names: list[str], turns: int, turn: float) -> list[dict[str, object]]:
+    rows = []
+    for name, pairs in PAIRS.items():
+        if names and name not in names:
+            continue
+        torch.manual_seed(0)
+        try:
+            for contest in pairs():
+                rows.append(race(contest, turns, turn))
+                print(f"{contest.name}: {rows[-1]['speed']:.2f} x", file=sys.stderr, flush=True)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("exnihilo"):
+                raise
+            rows.append({"name": name, "missing": f"{error}; see benchmarks/README.md"})
+            print(f"{name}: {error}", file=sys.stderr)
+    return rows
+
+
+def table(rows: list[dict]) -> str:
+    """One pair a line; speed above 1 means that ours is faster."""
+    lines = [
+        "| work | ours, ms | peer, ms | speed | lowest to highest | parameters | GFLOP | peer | sizes |",
+        "|---|--:|--:|--:|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if "missing" in row:
+            lines.append(f"| {row['name']} | | | not measured | | | | | {row['missing']} |")
+            continue
+        work = " / ".join(f"{count / 1e9:.3g}" for count in row["flops"]) if any(row["flops"]) else ""
+        count = " / ".join(f"{count:,}" for count in row["parameters"])
+        lines.append(
+            f"| {row['name']} | {row['ours_ms']:.3g} | {row['theirs_ms']:.3g} | {row['speed']:.2f} x"
+            f" | {row['speed_lowest']:.2f} to {row['speed_highest']:.2f} | {count} | {work} | {row['peer']} | {row['note']} |"
+        )
+    return "\n".join(lines)
+
+
+def processor() -> str:
+    """The model of the processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[[], *PAIRS], metavar="NAME", help=", ".join(PAIRS))
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--turn", type=float, default=0.5, help="seconds of work a side and turn")
+    parser.add_argument("--out", default="speed")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = measure(chosen.names, chosen.turns, chosen.turn)
+    head = {
+        "command": "python " + " ".join(["benchmarks/speed.py", *sys.argv[1:]]),
+        "machine": f"{processor()}, {os.cpu_count()} cores, 1 thread; load {os.getloadavg()[0]:.1f} at the end",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "date": datetime.date.today().isoformat(),
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{chosen.out}.json").write_text(json.dumps(head | {"rows": rows}, indent=1) + "\n")
+    about = "\n".join(f"- {key}: {value}" for key, value in head.items())
+    text = (
+        f"# Speed beside peers\n\n{about}\n\n"
+        f"Medians over {chosen.turns} turns in which both sides ran one after the other; speed: the peer's time over ours"
+        " (above 1: ours is faster), turn by turn. Parameters and GFLOP (matrix products and convolutions of one call,"
+        f" counted by torch) as ours / the peer's.\n\n{table(rows)}\n"
+    )
+    (RESULTS / f"{chosen.out}.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""`exnihilo evaluate`: one run judged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from exnihilo.cli.output import console, print_json
+from exnihilo.cli.parameters import DataOptions, Json, RunPath, Seed, SomeSource, Threads, pairs
+
+if TYPE_CHECKING:
+    from exnihilo.evaluation import Result
+
+
+def evaluate(
+    run: RunPath,
+    data: SomeSource = None,
+    d: DataOptions = None,
+    n: Annotated[
+        int | None, typer.Option("-n", min=16, help="Samples to judge by; by default chosen by the data.")
+    ] = None,
+    split: Annotated[
+        Literal["test", "validation", "train"], typer.Option(help="The examples to judge against.")
+    ] = "test",
+    seed: Seed = 0,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Judge a trained model by data it has not seen; without --data, by the test split of what it was trained on.
+
+    exnihilo evaluate runs/vae
+
+    exnihilo evaluate runs/vae --data newer.csv -d label=species --json
+    """
+    import exnihilo as xn
+    from exnihilo.training import RunFolder
+    from exnihilo.training.hardware import use_threads
+
+    record = RunFolder(run).record()
+    model = xn.load(run)
+    if data is None:
+        loaded = xn.load_data(record["data"]["source"], **(record["data"]["options"] | pairs(d, "-d")))
+    else:
+        loaded = xn.load_data(data, **pairs(d, "-d"))
+    with use_threads(threads or record["threads"]):
+        result = xn.evaluate(model, loaded, n=n, seed=seed, split=split)
+    if json:
+        return print_json(result.to_json())
+    _print(result, loaded.source, split)
+
+
+def _print(result: Result, source: str, split: str) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("figure", "value", "95 % interval", "what and on what"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for name, value in result.values.items():
+        interval = "" if value.low == value.high else f"{value.low:.4g} to {value.high:.4g}"
+        about = "; ".join([value.protocol, *value.notes])
+        table.add_row(Text(name, "green"), f"{value.value:.4g}", interval, Text(about, "dim"))
+    page = console()
+    page.print(Text(f"{result.name} on {source}, {split} split", "bold green"))
+    page.print(table)
+    for note in result.notes:
+        page.print(Text("Mind  ", "bold yellow") + Text(note))

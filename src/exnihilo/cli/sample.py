@@ -1,0 +1,46 @@
+"""`exnihilo sample`: what a trained model draws, in the data's own form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exnihilo.cli.output import print_json
+from exnihilo.cli.parameters import Json, RunPath, Seed, Threads, pairs
+
+
+def sample(
+    run: RunPath,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="A .png for one grid of pictures, a folder for a picture each, a .csv for rows, a .npy.",
+        ),
+    ],
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    seed: Seed = 0,
+    label: Annotated[str | None, typer.Option(help="A class by name, for models that take one.")] = None,
+    o: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-o", metavar="OPTION=VALUE", help="A sampling option, e.g. -o steps=50; `exnihilo show NAME` lists them."
+        ),
+    ] = None,
+    threads: Threads = None,
+    json: Json = False,
+) -> None:
+    """Draw samples from a trained model and save them as what the data were: pictures, or rows with their columns.
+
+    Sample 7 of seed 0 is the same however many are drawn.
+
+        exnihilo sample runs/ddpm -n 64 -o steps=50 --out samples.png
+
+        exnihilo sample runs/vae -n 1000 --label setosa --out samples.csv
+    """
+    import exnihilo as xn
+    from exnihilo.data.render import save_samples
+    from exnihilo.training import RunFolder
+    from exnihilo.training.hardware import use_threads

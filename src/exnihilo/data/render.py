@@ -1,0 +1,205 @@
+"""Data and samples as pictures and as files: grids, scatters, marginals; PNG, CSV, NPZ."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from exnihilo.core import DataError, DataSpec
+
+CELL = 64  # smallest side of a picture in a grid
+GAP = 2
+MOST_PANELS = 24
+BLUE, ORANGE = "#2b6cb0", "#dd6b20"
+
+
+def picture(spec: DataSpec, x: Tensor, *, columns: int = 8) -> Any:
+    """A PIL image of examples in model space: a grid of pictures, a scatter of points, or each column's histogram.
+
+    Small pictures are enlarged by a whole factor, so that every pixel stays a square.
+    """
+    if spec.kind == "image":
+        return _grid(as_bytes(spec, x), columns)
+    if spec.kind == "vector" and spec.shape == (2,) and not spec.levels:
+        return _scatter(spec, x)
+    if spec.kind == "vector" and spec.levels == 2 and (side := math.isqrt(spec.size)) ** 2 == spec.size and side > 2:
+        return _grid((x.detach().cpu().view(-1, side, side) * 255).round().numpy().astype(np.uint8), columns)
+    if spec.kind in ("vector", "table"):
+        return _marginals(spec, x)
+    raise DataError(f"{spec.kind} data cannot be shown as a picture yet.")
+
+
+def as_bytes(spec: DataSpec, x: Tensor) -> np.ndarray:
+    """Model space [N, C, H, W] -> bytes (N, H, W) or (N, H, W, 3) that fill 0 ... 255, whatever the levels."""
+    raw = np.asarray(spec.decode(x)).astype(np.float64)
+    return np.round(raw * (255 / (spec.levels - 1))).astype(np.uint8)
+
+
+def _grid(pictures: np.ndarray, columns: int) -> Any:
+    """Cells in reading order with a white gap."""
+    from PIL import Image
+
+    factor = max(1, math.ceil(CELL / max(pictures.shape[1:3])))
+    pictures = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
+    columns = max(1, min(columns, len(pictures)))
+    rows = math.ceil(len(pictures) / columns)
+    height, width = pictures.shape[1:3]
+    canvas = np.full((rows * (height + GAP) + GAP, columns * (width + GAP) + GAP, *pictures.shape[3:]), 255, np.uint8)
+    for place, cell in enumerate(pictures):
+        top, left = GAP + place // columns * (height + GAP), GAP + place % columns * (width + GAP)
+        canvas[top : top + height, left : left + width] = cell
+    return Image.fromarray(canvas)
+
+
+def _scatter(spec: DataSpec, x: Tensor) -> Any:
+    raw = np.asarray(spec.decode(x))
+    figure = _figure(5, 5)
+    axes = figure.add_subplot()
+    axes.scatter(raw[:, 0], raw[:, 1], s=max(1.0, min(12.0, 6000 / len(raw))), alpha=0.5, linewidths=0, color=BLUE)
+    axes.set_aspect("equal", adjustable="datalim")
+    names = column_names(spec)
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    return _drawn(figure)
+
+
+def _marginals(spec: DataSpec, x: Tensor) -> Any:
+    """One panel a column, up to 24: bars of categories, histograms of numbers."""
+    frame = decoded_frame(spec, x)
+    names = list(frame.columns)[:MOST_PANELS]
+    across = min(4, len(names))
+    figure = _figure(3 * across, 2.2 * math.ceil(len(names) / across))
+    kinds = {column.name: column.kind for column in spec.columns}
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(math.ceil(len(names) / across), across, place)
+        _panel(axes, frame[name], kinds.get(name, "number"))
+        axes.set_title(name if len(name) < 30 else name[:28] + "...", fontsize=9)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    if len(frame.columns) > MOST_PANELS:
+        figure.suptitle(f"The first {MOST_PANELS} of {len(frame.columns)} columns", fontsize=9)
+    return _drawn(figure)
+
+
+def _panel(axes: Any, values: Any, kind: str) -> None:
+    if kind == "category":
+        counts = values.map(lambda value: "missing" if value is None or value != value else str(value)).value_counts()
+        counts = counts[:12][::-1]
+        axes.barh([name[:18] for name in counts.index], counts.to_numpy(), color=ORANGE)
+        return
+    numbers = values.dropna().to_numpy(dtype=np.float64)
+    if not len(numbers):
+        axes.text(0.5, 0.5, "all missing", ha="center", va="center", transform=axes.transAxes, fontsize=8)
+        return
+    axes.hist(numbers, bins=min(40, max(10, len(np.unique(numbers)))), color=BLUE)
+    if missing := len(values) - len(numbers):
+        axes.text(0.98, 0.95, f"{missing} missing", ha="right", va="top", transform=axes.transAxes, fontsize=7)
+
+
+def _figure(width: float, height: float) -> Any:
+    """A figure of its own: nothing global, so threads and notebooks are left alone."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def _drawn(figure: Any) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def column_names(spec: DataSpec) -> list[str]:
+    """Of a vector or a table; x0, x1, ... where they have no names."""
+    return [column.name for column in spec.columns] or [f"x{place}" for place in range(spec.size)]
+
+
+def decoded_frame(spec: DataSpec, x: Tensor) -> Any:
+    """A DataFrame in original units: tables and vectors alike."""
+    import pandas as pd
+
+    raw = spec.decode(x)
+    return raw if spec.kind == "table" else pd.DataFrame(raw, columns=column_names(spec))
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> Path:
+    """Write beside the place and move in: whoever reads `path` finds the old file or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def save_picture(image: Any, path: Path | str, metadata: Mapping[str, object] | None = None) -> Path:
+    """A PNG whose text chunks say what it shows: recipe, options, seed, hash of the weights."""
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    for name, value in (metadata or {}).items():
+        chunks.add_itxt(name, str(value))
+    return write_whole(Path(path), lambda draft: image.save(draft, format="PNG", pnginfo=chunks))
+
+
+def save_samples(
+    spec: DataSpec,
+    x: Tensor,
+    path: Path | str,
+    *,
+    metadata: Mapping[str, object] | None = None,
+    columns: int = 8,
+) -> list[Path]:
+    """Samples as files, and where they are.
+
+    Pictures: one grid (.png) or a folder of numbered PNGs. Tables and vectors: .csv or .tsv with the original columns
+    and units. Anything: .npz with the raw values as `x`.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        raw = spec.decode(x)
+        arrays = {name: raw[name].to_numpy() for name in raw} if spec.kind == "table" else {"x": np.asarray(raw)}
+        return [write_whole(path, lambda draft: _save_arrays(draft, arrays))]
+    if spec.kind == "image" and suffix == ".png":
+        return [save_picture(picture(spec, x, columns=columns), path, metadata)]
+    if spec.kind == "image" and not suffix:
+        return _save_numbered(spec, x, path, metadata)
+    if spec.kind in ("table", "vector") and suffix in (".csv", ".tsv"):
+        sign = "," if suffix == ".csv" else "\t"
+        frame = decoded_frame(spec, x)
+        return [write_whole(path, lambda draft: frame.to_csv(draft, sep=sign, index=False))]
+    if spec.kind in ("table", "vector") and suffix == ".png":
+        return [save_picture(picture(spec, x), path, metadata)]
+    allowed = {"image": ".png (a grid), a folder, or .npz"}.get(spec.kind, ".csv, .tsv, .npz or .png (a plot)")
+    raise DataError(f"{path}: samples of {spec.kind} data are not written there. Use {allowed}.")
+
+
+def _save_arrays(draft: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    texts = {name: values.astype(str) if values.dtype == object else values for name, values in arrays.items()}
+    with draft.open("wb") as file:
+        np.savez_compressed(file, **texts)  # type: ignore[arg-type]
+
+
+def _save_numbered(spec: DataSpec, x: Tensor, folder: Path, metadata: Mapping[str, object] | None) -> list[Path]:
+    from PIL import Image
+
+    digits = len(str(len(x) - 1))
+    return [
+        save_picture(Image.fromarray(cell), folder / f"{place:0{digits}d}.png", {**(metadata or {}), "sample": place})
+        for place, cell in enumerate(as_bytes(spec, x))
+    ]

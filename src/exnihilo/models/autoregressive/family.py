@@ -1,0 +1,109 @@
+"""Autoregressive models: one entry after the other, each given those before it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from exnihilo.core import Batch, GenerativeModel, Noise, Terms
+from exnihilo.core.optimizers import OptimizerFactory, adam
+from exnihilo.nets.layers import Condition
+from exnihilo.nets.masked import CausalNetwork, at
+from exnihilo.probability.likelihoods import Likelihood
+
+PARTICLES = 16  # completions among which `impute` chooses
+
+
+class Autoregressive(GenerativeModel):
+    """log p(x) = sum_i log p(x_i | x_1, ..., x_{i-1}).
+
+    network: parameters for every entry from earlier entries, all in one pass; likelihood: what they say about an entry.
+    Exact densities (of levels: probabilities); sampling takes one step an entry. condition: makes a vector of the class
+    for the network; then p(x) without a class is the mixture over the classes by their shares, as `sample` draws it.
+    """
+
+    def __init__(
+        self,
+        network: CausalNetwork,
+        likelihood: Likelihood,
+        *,
+        condition: Condition | None = None,
+        optimizer: OptimizerFactory = adam(1e-3),
+        batch: int = 64,
+    ):
+        super().__init__()
+        self.network, self.likelihood, self.condition = network, likelihood, condition
+        self.mass, self.labelled = likelihood.mass, condition is not None
+        self.optimizer, self.batch = optimizer, batch
+
+    def _vector(self, n: int, label: Tensor | None) -> Tensor | None:
+        return None if self.condition is None else self.condition(n, label, None)
+
+    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        if self.labelled and label is None:
+            return self._mixture(x)
+        return self.likelihood.log_prob(self.network(x, self._vector(len(x), label)), x)
+
+    def _mixture(self, x: Tensor) -> Tensor:
+        """[B] log sum_c p(c) p(x | c)."""
+        shares = self.spec.class_shares or (1 / self.spec.classes,) * self.spec.classes
+        joint = [
+            self.log_prob(x, label=torch.full((len(x),), c, device=x.device)) + torch.tensor(share).log().to(x)
+            for c, share in enumerate(shares)
+        ]
+        return torch.stack(joint).logsumexp(dim=0)
+
+    def loss(self, batch: Batch) -> Terms:
+        x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
+        unknown = torch.full((len(x),), -1, device=x.device)
+        label = batch.label if batch.label is not None else unknown
+        return {"nats": -self.log_prob(x, label=label).mean()}
+
+    def draw(
+        self,
+        noise: Noise,
+        *,
+        label: Tensor | None = None,
+        attributes: Tensor | None = None,
+        text: Tensor | None = None,
+        given: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """x_i ~ p(x_i | x_1, ..., x_{i-1}) in the network's order."""
+        return self._fill(noise, label)[0]
+
+    def _fill(
+        self, noise: Noise, label: Tensor | None, x: Tensor | None = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw what mask does not hold; (x, [B] the log-probability of what it holds, each given what is before it)."""
+        walk = self.network.walk(len(noise), self._vector(len(noise), label))
+        log_weight = walk.x.new_zeros(len(noise))
+        for place in self.network.order():
+            parameters = walk.predict(place)  # [B, per_entry]
+            value = self.likelihood.draw(parameters, noise)[:, 0]
+            if x is not None and mask is not None:
+                seen, known = x[at(place)], mask[at(place)]
+                held = self.likelihood.entries(parameters, seen[:, None])[:, 0]
+                log_weight = log_weight + torch.where(known, held, 0.0)
+                value = torch.where(known, seen, value)
+            walk.write(place, value)
+        return walk.x, log_weight
+
+    @torch.no_grad()
+    def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
+        """One of some completions, chosen in proportion to the probability of the known entries that come after them.
+
+        Sampling-importance-resampling (Rubin, 1987). Exact where what is missing comes last in the network's order, for
+        then the completions weigh the same; else the better the more the known entries before say.
+        """
+        n = len(x)
+        noise = Noise(seed, n * PARTICLES, device=x.device)
+        label = None
+        if self.labelled:
+            shares = torch.tensor(self.spec.class_shares or (1.0,) * self.spec.classes, device=x.device)
+            label = noise.categorical(shares.log().expand(n * PARTICLES, -1))
+        copies, known = x.repeat_interleave(PARTICLES, dim=0), mask.repeat_interleave(PARTICLES, dim=0)
+        filled, log_weight = self._fill(noise, label, copies, known)
+        gumbel = -torch.log(-torch.log(noise.uniform(dtype=torch.float64) + 2.0**-26))
+        chosen = (log_weight.double() + gumbel).view(n, PARTICLES).argmax(dim=1)
+        return filled.view(n, PARTICLES, *x.shape[1:])[torch.arange(n, device=x.device), chosen]
