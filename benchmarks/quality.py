@@ -82,7 +82,7 @@ def in_process(source: str, name: str, seconds: float, seed: int) -> dict[str, o
 
 def table(rows: list[dict], targets: dict[str, float | None]) -> str:
     """Medians over the seeds, one model a line."""
-    shown = ("frechet_ratio", "nearest_ratio", "confident", "precision", "recall", "samples_per_second")
+    shown = ("ratio", "distance_ratio", "confident", "precision", "recall", "samples_per_second")
     lines = ["| model | target | " + " | ".join(shown) + " | all ratios | rounds |", "|---" * (len(shown) + 4) + "|"]
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [row for row in rows if row["name"] == name]
@@ -90,7 +90,7 @@ def table(rows: list[dict], targets: dict[str, float | None]) -> str:
         for key in shown:
             values = [row["figures"][key] for row in own if row["figures"].get(key) is not None]
             cells.append(f"{statistics.median(values):.3g}" if values else "")
-        every = ", ".join(f"{row['figures'].get('frechet_ratio', float('nan')):.2f}" for row in own)
+        every = ", ".join(f"{row['figures'].get("ratio", float('nan')):.2f}" for row in own)
         target = targets.get(name)
         lines.append(
             f"| {name} | {f'<= {target}' if target else ''} | {' | '.join(cells)} | {every} | {own[0].get('rounds')} |"
@@ -130,8 +130,8 @@ def main() -> None:
     about = "\n".join(f"- {key}: {value}" for key, value in head.items())
     stem.with_suffix(".md").write_text(
         f"# Quality on {chosen.source}, {chosen.seconds:g} s a model\n\n{about}\n\n"
-        "Medians over the seeds. frechet_ratio: Frechet distance of samples to the test split over that of the"
-        " training split (1 = as good as real data). nearest_ratio: median distance to the nearest training example"
+        "Medians over the seeds. ratio: Frechet distance of samples to the test split over that of the"
+        " training split (1 = as good as real data). distance_ratio: median distance to the nearest training example"
         f" over that of test examples (well below 1 = copying).\n\n{text}\n"
     )
     print(text)

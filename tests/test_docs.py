@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import exnihilo as xn
+import exnihilo.models  # registers every recipe
 from exnihilo.cli.main import main
 from exnihilo.core import create, registry
 
@@ -50,9 +51,11 @@ def test_the_table_of_models_is_current() -> None:
 
 def test_the_quick_start_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (code,) = blocks("README.md", "python")
-    assert "seconds=60" in code
+    for shown, tried in (("seconds=60", "steps=2"), ("evaluate(model, data)", "evaluate(model, data, n=64)")):
+        assert shown in code
+        code = code.replace(shown, tried)
     monkeypatch.chdir(tmp_path)
-    exec(compile(code.replace("seconds=60", "steps=2"), "README.md", "exec"), {})
+    exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "runs" / "python" / "weights.safetensors").exists()
 
 
@@ -62,7 +65,8 @@ def test_the_quick_start_in_the_shell_runs(tmp_path: Path, monkeypatch: pytest.M
     assert len(lines) >= 7
     monkeypatch.chdir(tmp_path)
     for line in lines:
-        arguments = shlex.split(re.sub(r"--seconds \d+", "--seconds 0.5", line), comments=True)
+        short = re.sub(r"--seconds \d+", "--seconds 0.5", line).replace("evaluate", "evaluate -n 64")
+        arguments = shlex.split(short, comments=True)
         with pytest.raises(SystemExit) as leaving:
             main(arguments[1:])
         assert leaving.value.code in (0, None), line

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import exnihilo.models  # registers every recipe
 from exnihilo.cli.main import main
 from exnihilo.core import registry
 
@@ -26,9 +27,6 @@ Command = Callable[..., Answer]
 @pytest.fixture(autouse=True)
 def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test registers is gone afterwards."""
-    import exnihilo.models
-
-    assert exnihilo.models
     monkeypatch.setattr(registry, "RECIPES", dict(registry.RECIPES))
 
 

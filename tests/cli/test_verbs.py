@@ -81,8 +81,8 @@ def test_data_lists_the_embedded_sets(exnihilo: Command) -> None:
 def test_data_says_what_was_understood(exnihilo: Command, flowers: Path) -> None:
     answer = exnihilo("data flowers.csv -d label=species -d drop=id")
     assert answer.code == 0
-    for part in ("table", "72", "elm, oak", "length", "some missing", "Mind", "To change it", "label"):
-        assert part in answer.out or part == "72", answer.out
+    told = ("kind table", "elm 30, oak 30", "length: a number", "may be missing", "Warning: Only 60", "can be changed")
+    assert [part for part in told if part not in answer.out] == []
     assert Image.open("previews/flowers.png").size[0] > 0
 
 
@@ -175,14 +175,13 @@ def test_a_run_stopped_by_the_user_is_saved_and_exits_with_130(tmp_path: Path) -
         sys.executable,
         "-m",
         "exnihilo",
-        *shlex.split("train gan moons -d n=200 -o width=8 --steps 1000000 --out run"),
+        *shlex.split("train gan moons -d n=200 -o width=8 --steps 5000 --out run"),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     waited = time.monotonic() + 60
-    while not (tmp_path / "run" / "run.json").exists() and time.monotonic() < waited:
+    while not (tmp_path / "run" / "journal.jsonl").exists() and process.poll() is None and time.monotonic() < waited:
         time.sleep(0.1)
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

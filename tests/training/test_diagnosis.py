@@ -54,7 +54,9 @@ class Duel(Tiny):
 
     def generator_loss(self, batch):
         fake = self.critic(self.fake(len(batch)))
-        return {"adversarial": (-nn.functional.softplus(fake) if self.saturating else nn.functional.softplus(-fake)).mean()}
+        return {
+            "adversarial": (-nn.functional.softplus(fake) if self.saturating else nn.functional.softplus(-fake)).mean()
+        }
 
     def draw(self, noise, *, label=None, attributes=None, text=None, given=None, mask=None):
         return self.generator(noise.normal(2) * (0.001 if self.collapsed else 1.0))

@@ -85,7 +85,9 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
     straight = start(tmp_path / "straight")
     straight.communicate()
     assert start(tmp_path / "run").communicate()[0].strip() == "finished"
-    assert (tmp_path / "run/weights.safetensors").read_bytes() == (tmp_path / "straight/weights.safetensors").read_bytes()
+    assert (tmp_path / "run/weights.safetensors").read_bytes() == (
+        tmp_path / "straight/weights.safetensors"
+    ).read_bytes()
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,9 @@ def test_lazy_losses_are_scaled(data):
         def players(self):
             from exnihilo.core import sgd
 
-            return [Player("model", self, lambda batch: {"mean": self.mean.sum()}, every=self.every, optimizer=sgd(0.1))]
+            return [
+                Player("model", self, lambda batch: {"mean": self.mean.sum()}, every=self.every, optimizer=sgd(0.1))
+            ]
 
     moved = []
     for every in (1, 3):

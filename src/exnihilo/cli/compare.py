@@ -22,13 +22,11 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[NAMES]",
-            help="Models, also with options (vae:latent=2) or your own (FILE.py:NAME); without any, a line-up of deep and"
-            " classical models that suits the data.",
+            help="Models, also with options (vae:latent=2), or your own (FILE.py:NAME); without any, a line-up of deep"
+            " and classical models that suits the data.",
         ),
     ] = None,
-    seconds: Annotated[
-        float | None, typer.Option(help=f"The budget of each model; {SECONDS:g} if not given.")
-    ] = None,
+    seconds: Annotated[float | None, typer.Option(help=f"The budget of each model; {SECONDS:g} if not given.")] = None,
     d: DataOptions = None,
     seed: Seed = 0,
     fresh: Fresh = False,

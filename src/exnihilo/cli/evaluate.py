@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from exnihilo.cli.output import console, print_json
-from exnihilo.cli.parameters import DataOptions, Json, RunPath, Seed, SomeSource, Threads, pairs
+from exnihilo.cli.parameters import DataOptions, Json, OtherData, RunPath, Seed, Threads, pairs
 
 if TYPE_CHECKING:
     from exnihilo.evaluation import Result
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     run: RunPath,
-    data: SomeSource = None,
+    data: OtherData = None,
     d: DataOptions = None,
     n: Annotated[
         int | None, typer.Option("-n", min=16, help="Samples to judge by; by default chosen by the data.")

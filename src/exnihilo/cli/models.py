@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exnihilo.cli.output import console, print_json
-from exnihilo.cli.parameters import DataOptions, Json, SomeSource, pairs
+from exnihilo.cli.parameters import DataOptions, Json, OtherData, pairs
 
 if TYPE_CHECKING:
     from exnihilo.core.registry import Recipe
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def models(
     family: Annotated[str | None, typer.Option(help="Only models of this family.")] = None,
-    data: SomeSource = None,
+    data: OtherData = None,
     d: DataOptions = None,
     json: Json = False,
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -29,7 +30,7 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, default=str, allow_nan=False))
 
 
-def options_table(heading: str, options: dict[str, Option], values: dict[str, Any] | None = None) -> None:
+def options_table(heading: str, options: Mapping[str, Option], values: Mapping[str, Any] | None = None) -> None:
     """Options with their values (or defaults) and what they take; nothing if there are none."""
     from rich.table import Table
     from rich.text import Text

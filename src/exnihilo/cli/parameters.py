@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,15 +12,14 @@ WORK = "What it is done with"
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A model (`exnihilo models`), or your own recipe as FILE.py:NAME.")
 ]
-Source = Annotated[
-    str,
-    typer.Argument(
-        metavar="SOURCE",
-        help="Your data: a folder of images, a .csv .tsv .parquet .npy .npz or idx file; or an embedded set such as"
-        " digits or moons (`exnihilo data` lists them).",
-    ),
-]
-SomeSource = Annotated[
+_source = typer.Argument(
+    metavar="SOURCE",
+    help="Your data: a folder of images, a .csv .tsv .parquet .npy .npz or idx file; or an embedded set such as digits"
+    " or moons (`exnihilo data` lists them).",
+)
+Source = Annotated[str, _source]
+SomeSource = Annotated[str | None, _source]
+OtherData = Annotated[
     str | None, typer.Option("--data", metavar="SOURCE", help="A file, a folder or an embedded set (`exnihilo data`).")
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `exnihilo train` leaves it.")]
@@ -52,11 +51,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON, an
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start anew, over what the folder holds.")]
 
 
-def pairs(given: list[str] | None, flag: str) -> dict[str, str]:
+def pairs(given: list[str] | None, flag: str) -> dict[str, Any]:
     """`["width=32"]` -> `{"width": "32"}`; names may be written with dashes. Values are checked by who takes them."""
     from exnihilo.core import OptionError
 
-    options: dict[str, str] = {}
+    options: dict[str, Any] = {}
     for text in given or []:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ def sample(
         Path,
         typer.Option(
             metavar="PATH",
-            help="A .png for one grid of pictures, a folder for a picture each, a .csv for rows, a .npy.",
+            help="A .png for one grid of pictures, a folder for a picture each, a .csv for rows, a .npz for either.",
         ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
@@ -44,3 +45,20 @@ def sample(
     from exnihilo.data.render import save_samples
     from exnihilo.training import RunFolder
     from exnihilo.training.hardware import use_threads
+
+    record = RunFolder(run).record()
+    model = xn.load(run)
+    with use_threads(threads or record["threads"]):
+        x = model.sample(n, seed=seed, label=label, **pairs(o, "-o"))
+    facts = {
+        "recipe": record["recipe"],
+        "options": dumps(record["options"]),
+        "seed": seed,
+        "label": label,
+        "sampling": dumps(pairs(o, "-o")),
+        "weights": record["weights"],
+    }
+    files = save_samples(model.spec, x, out, metadata=facts)
+    if json:
+        return print_json({"files": files, **facts})
+    print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")

@@ -122,6 +122,8 @@ class DataSpec:
                     torch.where(gone, filler, noisy[:, here])[:, None],
                 )
                 log_q = log_q + gone * (-0.5 * filler.square() - 0.5 * math.log(2 * math.pi))
+                if steps[here] > 0:  # the filler stands in place of the even spread
+                    log_q = log_q + gone * steps[here].log()
         return noisy, log_q
 
     def quantise(self, x: Tensor) -> Tensor:

@@ -122,7 +122,7 @@ class NamedArrays:
                     y = y[:, 0]
                 if y.ndim != 1:
                     raise DataError(f"{self.path}: labels {listing(group)} of shape {y.shape} are not one per example.")
-                notes.append(f"Array {listing(group)} was taken as the class (-d label=NAME, or none).")
+                notes.append(f"The class is {listing(group)} (-d label=NAME changes it, or none).")
                 return y
         return None if wanted == "auto" else self._unknown("label", wanted)  # type: ignore[return-value]
 

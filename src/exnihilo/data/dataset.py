@@ -228,6 +228,6 @@ def _duplicate_notes(digests: list[bytes], part: Tensor) -> list[str]:
     training = {digest for digest, number in zip(digests, part.tolist(), strict=True) if number == 0}
     leaked = sum(number > 0 and digest in training for digest, number in zip(digests, part.tolist(), strict=True))
     return [
-        f"{repeats} examples equal another one exactly; {leaked} of the validation and test examples also stand in the"
-        " training split."
+        f"Examples that repeat another one exactly: {repeats}. Of the validation and test examples, {leaked} also stand"
+        " in the training split."
     ]

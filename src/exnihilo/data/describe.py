@@ -14,11 +14,11 @@ SHOWN = 64
 
 
 def describe(data: Dataset) -> list[str]:
-    """Understood; columns or classes; splits; options as used; notes and warnings."""
+    """What it is, its splits, classes, columns and attributes; then notes and warnings."""
     spec = data.spec
     lines = [f"{data.source}: {len(data):,} examples of kind {spec.kind}: {_shape(spec)}."]
     counts = ", ".join(f"{count:,} {name}" for name, count in data.counts().items())
-    lines.append(f"Splits: {counts} (fixed by the examples' identity, whatever the seed).")
+    lines.append(f"Splits: {counts} (the same for every seed).")
     if spec.classes:
         lines.append(f"Classes: {_classes(data)}.")
     if spec.kind == "table":
@@ -28,8 +28,6 @@ def describe(data: Dataset) -> list[str]:
         known = int((~data.attributes[data.places, place].isnan()).sum())
         kinds = f": {listing(fact.categories[:10])}" if fact.categories else ""
         lines.append(f"Attribute {fact.name} ({fact.kind}{kinds}), known of {known:,}.")
-    if data.options:
-        lines.append("Options: " + " ".join(f"-d {name}={_shell(value)}" for name, value in data.options.items()))
     lines += [f"Note: {note}" for note in data.notes]
     lines += [f"Warning: {warning}" for warning in data.warnings]
     return lines
@@ -68,8 +66,3 @@ def _column(column: Column) -> str:
     steps = f", in steps of {column.step:g}" if column.step else ""
     gaps = ", may be missing" if column.missing else ""
     return f"{column.name}: a number, {column.mean:.4g} +- {column.scale:.4g}{steps}{gaps}"
-
-
-def _shell(value: object) -> str:
-    text = "none" if value is None else str(value)
-    return f"'{text}'" if text == "" or " " in text else text

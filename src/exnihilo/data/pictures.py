@@ -135,17 +135,15 @@ def choose_frame(looks: list[Look], size: int | None, color: str, notes: list[st
             notes.append(f"Pictures of {width} x {height} are large to learn; -d size=64 reduces them.")
         return Frame(height, width, channels, 2 if modes == {"1"} else 256, True)
     smallest, largest = min(sizes, key=min), max(sizes, key=max)
-    span = (
-        f"{smallest[1]} x {smallest[0]} to {largest[1]} x {largest[0]}"
-        if len(sizes) > 1
-        else f"{smallest[1]} x {smallest[0]}"
-    )
+    span = " to ".join(dict.fromkeys(f"{width} x {height}" for height, width in (smallest, largest)))
     side = size or _friendly([min(seen.height, seen.width) for seen in looks])
+    cropped = np.mean([1 - min(seen.height, seen.width) / max(seen.height, seen.width) for seen in looks])
     enlarged = sum(min(seen.height, seen.width) < side for seen in looks)
     notes.append(
-        f"Pictures of {span} were resized to {side} x {side} by their shorter side, and what stood out cropped"
-        + (" (-d size= changes it)." if size is None else ".")
-        + (f" {enlarged} had to be enlarged." if enlarged else "")
+        f"Pictures of {span} were resized to {side} x {side} by their shorter side"
+        + (f", and {cropped:.0%} of their area cropped around the middle" if cropped else "")
+        + ("" if size else " (-d size= changes it)")
+        + (f"; {enlarged} were smaller and enlarged." if enlarged else ".")
     )
     return Frame(side, side, channels, 256, False)
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from exnihilo.core import DataError, DataSpec
+from exnihilo.core import Column, DataError, DataSpec
 
 CELL = 64  # smallest side of a picture in a grid
 GAP = 2
 MOST_PANELS = 24
+MOST_BARS = 12
 BLUE, ORANGE = "#2b6cb0", "#dd6b20"
 
 
@@ -75,11 +76,11 @@ def _marginals(spec: DataSpec, x: Tensor) -> Any:
     names = list(frame.columns)[:MOST_PANELS]
     across = min(4, len(names))
     figure = _figure(3 * across, 2.2 * math.ceil(len(names) / across))
-    kinds = {column.name: column.kind for column in spec.columns}
+    known = {column.name: column for column in spec.columns}
     for place, name in enumerate(names, start=1):
         axes = figure.add_subplot(math.ceil(len(names) / across), across, place)
-        _panel(axes, frame[name], kinds.get(name, "number"))
         axes.set_title(name if len(name) < 30 else name[:28] + "...", fontsize=9)
+        _panel(axes, frame[name], known.get(name))
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     if len(frame.columns) > MOST_PANELS:
@@ -87,19 +88,31 @@ def _marginals(spec: DataSpec, x: Tensor) -> Any:
     return _drawn(figure)
 
 
-def _panel(axes: Any, values: Any, kind: str) -> None:
-    if kind == "category":
+def _panel(axes: Any, values: Any, column: Column | None) -> None:
+    if column is not None and column.kind == "category":
         counts = values.map(lambda value: "missing" if value is None or value != value else str(value)).value_counts()
-        counts = counts[:12][::-1]
-        axes.barh([name[:18] for name in counts.index], counts.to_numpy(), color=ORANGE)
+        shown = counts[:MOST_BARS][::-1]
+        axes.barh([name[:18] for name in shown.index], shown.to_numpy(), color=ORANGE)
+        if len(counts) > MOST_BARS:
+            axes.text(0.98, 0.05, f"{MOST_BARS} of {len(counts)}", ha="right", transform=axes.transAxes, fontsize=7)
         return
     numbers = values.dropna().to_numpy(dtype=np.float64)
     if not len(numbers):
         axes.text(0.5, 0.5, "all missing", ha="center", va="center", transform=axes.transAxes, fontsize=8)
         return
-    axes.hist(numbers, bins=min(40, max(10, len(np.unique(numbers)))), color=BLUE)
+    axes.hist(numbers, bins=_edges(numbers, column.step if column is not None else 0.0), color=BLUE)
     if missing := len(values) - len(numbers):
         axes.text(0.98, 0.95, f"{missing} missing", ha="right", va="top", transform=axes.transAxes, fontsize=7)
+
+
+def _edges(numbers: np.ndarray, step: float) -> np.ndarray:
+    """The borders of about sqrt(n) bins, whole steps wide where the column has steps, so that none looks too full."""
+    low, high = float(numbers.min()), float(numbers.max())
+    count = int(min(40, max(10, math.sqrt(len(numbers)))))
+    if not step or high == low:
+        return np.linspace(low, high if high > low else low + 1, count + 1)
+    width = step * math.ceil(((high - low) / step + 1) / count)
+    return np.arange(low - step / 2, high + width, width)
 
 
 def _figure(width: float, height: float) -> Any:
@@ -182,7 +195,7 @@ def save_samples(
     if spec.kind in ("table", "vector") and suffix in (".csv", ".tsv"):
         sign = "," if suffix == ".csv" else "\t"
         frame = decoded_frame(spec, x)
-        return [write_whole(path, lambda draft: frame.to_csv(draft, sep=sign, index=False))]
+        return [write_whole(path, lambda draft: frame.to_csv(draft, sep=sign, index=False, float_format="%.7g"))]
     if spec.kind in ("table", "vector") and suffix == ".png":
         return [save_picture(picture(spec, x), path, metadata)]
     allowed = {"image": ".png (a grid), a folder, or .npz"}.get(spec.kind, ".csv, .tsv, .npz or .png (a plot)")

@@ -62,7 +62,7 @@ def read_csv(
     notes: list[str] = []
     lines, encoding = _first_lines(path, notes)
     lines = lines[skip:]
-    if not lines:
+    if not any(line.strip() for line in lines):
         raise DataError(f"{path} is empty.")
     sign = SEPARATORS[separator] if separator != "auto" else _separator(lines, path)
     if separator == "auto" and sign != ",":
@@ -74,10 +74,15 @@ def read_csv(
         notes.append("The first line holds numbers, so there is no header: columns are c1, c2, ... (-d header=yes).")
     if named and (repeated := {cell for cell in cells[0] if cell and cells[0].count(cell) > 1}):
         raise DataError(f"{path}: several columns share a name: {listing(sorted(repeated))}. Rename them.")
+    if (usual := _usual_width(cells[1:])) > len(cells[0]):
+        raise DataError(
+            f"{path}: the first line has fewer fields ({len(cells[0])}) than most others ({usual}). If it is no header"
+            " but a remark, pass over it with -d skip=1."
+        )
     try:
         frame = pd.read_csv(
             path, sep=sign, decimal=point, header=0 if named else None, skiprows=skip, encoding=encoding,
-            skipinitialspace=True, na_values=["?"], low_memory=False, index_col=False,
+            skipinitialspace=True, na_values=["?"], low_memory=False,
         )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, EOFError, OSError) as reason:
         text = str(reason).strip().splitlines()[-1].removeprefix("Error tokenizing data. C error: ")
@@ -110,12 +115,18 @@ def _separator(lines: list[str], path: Path) -> str:
     """The sign that cuts most lines into the same number of two or more fields."""
     best, most = "\t" if ".tsv" in path.name else ",", 0.0
     for sign in SEPARATORS.values():
-        widths = [len(row) for row in csv.reader(lines, delimiter=sign) if row]
-        common = max(set(widths), key=widths.count)
-        agreement = widths.count(common) / len(widths) * min(common, 2) if common > 1 else 0.0
+        rows = [row for row in csv.reader(lines, delimiter=sign) if row]
+        usual = _usual_width(rows)
+        agreement = sum(len(row) == usual for row in rows) / len(rows) if usual > 1 else 0.0
         if agreement > most:
             best, most = sign, agreement
     return best
+
+
+def _usual_width(rows: list[list[str]]) -> int:
+    """The number of fields that most rows have."""
+    widths = [len(row) for row in rows if row]
+    return max(set(widths), key=widths.count) if widths else 0
 
 
 def _decimal(cells: list[list[str]], sign: str, decimal: Decimal, notes: list[str]) -> str:

@@ -17,7 +17,7 @@ from exnihilo.data.labels import read_labels
 from exnihilo.data.splits import deal
 
 MOST_CATEGORIES = 100
-FINEST = 1_000_000  # steps across a column: more than that and float32 no longer tells neighbours apart
+FINEST = 2**21  # steps from the mean: beyond that float32 no longer tells neighbours apart
 CLASS_WORDS = ("label", "labels", "class", "target", "species", "y", "outcome", "diagnosis", "category", "type")
 
 
@@ -146,7 +146,7 @@ class _ColumnReader:
         if whole and len(distinct) == len(numbers) and (name.lower() == "id" or name.lower().endswith("_id")):
             self.warnings.append(f"Column {name!r} looks like an id: nothing can be learnt from it. -d drop={name}")
         step = float(np.gcd.reduce(present.astype(np.int64))) if whole and np.abs(present).max() < 2**53 else 0.0
-        if step and np.ptp(present) / step > FINEST:
+        if step and np.abs(present - present.mean()).max() / step > FINEST:
             step = 0.0
         seen = numbers[self.training & np.isfinite(numbers)]
         scale = float(seen.std()) if len(seen) and np.ptp(seen) > 0 else 1.0
@@ -161,6 +161,13 @@ class _ColumnReader:
 
     def _category(self, values: Any) -> Any:
         name = str(values.name)
+        values = values.map(lambda value: value.item() if isinstance(value, np.generic) else value)
+        odd = next((value for value in values if not isinstance(value, str | int | float | None)), None)
+        if odd is not None:
+            raise DataError(
+                f"Column {name!r} holds values of type {type(odd).__name__}; numbers, texts and dates are read."
+                f" Leave it out with -d drop={name}."
+            )
         distinct = sorted({value for value in values if value is not None and value == value}, key=str)
         if all(isinstance(value, str) for value in distinct):
             self._refuse_text(name, values, distinct)

@@ -46,7 +46,7 @@ def run_chain(kernel: Kernel, x: Tensor, steps: int, chance: Chance) -> Tensor:
 
 
 def clamped(kernel: Kernel, x: Tensor, mask: Tensor) -> Kernel:
-    """The kernel with entries held at x where mask is True: for block Gibbs kernels, a chain of the others given them."""
+    """The kernel with entries held at x where mask is True: for block Gibbs, a chain of the others given them."""
     return lambda state, chance: torch.where(mask, x, kernel(state, chance))
 
 

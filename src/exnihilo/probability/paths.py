@@ -73,19 +73,20 @@ class Discrete(Path):
         """T, the number of noise levels above the data."""
         return len(self.signal) - 1
 
-    def _segment(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha^2 at t and its slope, in float64."""
-        place = (t.to(self.signal.device).double() * self.steps).clamp(0, self.steps)
-        below = place.floor().long().clamp(max=self.steps - 1)
-        rise = self.signal[below + 1] - self.signal[below]
-        return self.signal[below] + (place - below) * rise, rise * self.steps
+    def _segment(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """alpha^2 at t in float64, and at the indices below and above it."""
+        place = t.to(self.signal) * self.steps
+        below = place.long().clamp(0, self.steps - 1)
+        low, high = self.signal[below], self.signal[below + 1]
+        return torch.lerp(low, high, place - below), low, high
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal, _ = self._segment(t)
+        signal, _, _ = self._segment(t)
         return signal.sqrt().to(t), (1 - signal).sqrt().to(t)
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal, slope = self._segment(t)
+        signal, low, high = self._segment(t)
+        slope = (high - low) * self.steps
         sigma = (1 - signal).sqrt().clamp(min=1e-8)  # the slope at the data is infinite; this is enough of it
         return (slope / (2 * signal.sqrt())).to(t), (-slope / (2 * sigma)).to(t)
 

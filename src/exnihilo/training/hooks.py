@@ -105,9 +105,11 @@ class Pictures(Hook):
 
     def mark(self, trainer: Trainer, line: dict[str, float]) -> None:
         place, model = trainer.place, trainer.model
-        if self.slow or not isinstance(model, GenerativeModel) or "sample" not in model.capabilities:
-            return
         rounds = place.rounds[place.stage] or 0
+        if self.slow and place.round < rounds:
+            return
+        if not isinstance(model, GenerativeModel) or "sample" not in model.capabilities:
+            return
         every = min(max(1, rounds // 50), 500)
         before = max(place.round - every, 0) / max(rounds, 1)
         if not any(before < moment <= place.round / max(rounds, 1) for moment in self.MOMENTS):
@@ -115,8 +117,8 @@ class Pictures(Hook):
         start = time.perf_counter()
         with trainer.averaged():
             samples = model.sample(64, seed=0)
-        # A model whose samples cost more than a twentieth of the training so far draws none but the first.
-        self.slow = time.perf_counter() - start > 0.05 * max(place.seconds, 1.0) and place.round < rounds
+        # A model whose samples cost more than a tenth of the training so far draws but the first and the last.
+        self.slow = time.perf_counter() - start > 0.1 * max(place.seconds, 1.0)
         self.folder.mkdir(parents=True, exist_ok=True)
         facts = {"recipe": model.recipe, "options": json.dumps(model.options), "seed": "0", "round": str(place.total)}
         save_picture(picture(model.spec, samples), self.folder / f"{place.total:08d}.png", facts)

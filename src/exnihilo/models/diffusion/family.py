@@ -58,9 +58,10 @@ class Diffusion(GenerativeModel):
 
     def _hide(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Label and attributes, unknown for some of the examples: so one network learns with and without them."""
-        label = batch.label if self.labelled else None
+        label, attributes = batch.label if self.labelled else None, batch.attributes
+        if label is None and attributes is None:
+            return None, None
         hidden = torch.rand(len(batch), device=batch.x.device) < self.unconditional
-        attributes = batch.attributes
         return (
             None if label is None else label.masked_fill(hidden, -1),
             None if attributes is None else attributes.masked_fill(hidden[:, None], torch.nan),
@@ -82,7 +83,8 @@ def _beside(x: Tensor, t: Tensor) -> Tensor:
 class DenoisingDiffusion(Diffusion):
     """Diffusion over T discrete levels of noise, undone by ancestral sampling or DDIM, with a bound on the likelihood.
 
-    The expected data are clipped to the box of the training data, in which they must lie: [-1, 1] for pictures.
+    The expected data are clipped to a box in which they must lie: the range of the levels, else that of the training
+    data, found when the training begins. As in the paper, samples are of the clipped model; so is the bound on a mass.
     """
 
     path: Discrete
@@ -106,18 +108,18 @@ class DenoisingDiffusion(Diffusion):
             network, path, prediction, times, weighting=weighting, unconditional=unconditional, labelled=labelled
         )
         self.mass = mass
-        self.register_buffer("low", box[0])  # [*shape]; infinite before the training
+        self.register_buffer("low", box[0])  # [*shape]
         self.register_buffer("high", box[1])
 
     def stages(self) -> Iterable[Stage]:
         return [Stage("train", self.players, enter=self._measure_box)]
 
     def _measure_box(self, data: Data) -> None:
-        """The smallest box around the training data, for the clipping; pictures know theirs."""
-        if self.spec.kind == "image":
+        """The smallest box around the training data, where the levels do not tell it."""
+        if self.mass:
             return
         x = data.first().x.to(self.low)
-        margin = 0 if self.mass else self.spec.steps(x) / 2  # of the noise that dequantises
+        margin = self.spec.steps(x) / 2  # of the noise that dequantises
         self.low.copy_(x.amin(dim=0) - margin)
         self.high.copy_(x.amax(dim=0) + margin)
 
@@ -140,16 +142,16 @@ class DenoisingDiffusion(Diffusion):
         given: Tensor | None = None,
         mask: Tensor | None = None,
         steps: Annotated[int, 1, 1000] = 50,
-        sampler: Literal["ddim", "ancestral", "ancestral_large"] = "ddim",
+        sampler: Literal["ancestral", "ancestral_large", "ddim"] = "ancestral",
         guidance: Annotated[float, 0, 100] = 0.0,
     ) -> Tensor:
-        """From noise down an even selection of the levels. steps: evaluations of the network. guidance: see there."""
+        """From noise down an even selection of the levels, one evaluation of the network each."""
         denoise = classifier_free(self.denoise, guidance, label, attributes)
         denoise = clipped(denoise, self.path, self.low, self.high)
         choices: dict[str, Sampler] = {
-            "ddim": DDIM(),
             "ancestral": Ancestral(),
             "ancestral_large": Ancestral(large=True),
+            "ddim": DDIM(),
         }
         x = noise.normal(*self.spec.shape)
         return solve(choices[sampler], denoise, self.path, x, time_grid(steps, self.path.steps), noise)
@@ -169,7 +171,8 @@ class DenoisingDiffusion(Diffusion):
         """
 
         def expected(noisy: Tensor, t: Tensor) -> Tensor:
-            return self.denoise(noisy, t, label=label, attributes=attributes).data
+            data = self.denoise(noisy, t, label=label, attributes=attributes).data
+            return data.clamp(self.low, self.high) if self.mass else data
 
         noise = Noise(seed, len(x), device=x.device)
         return diffusion_bound(expected, self.path, x, noise, k, self.spec if self.mass else None)

@@ -29,13 +29,13 @@ def ddpm(
     maps of at most this side attend to themselves. schedule: cosine destroys small pictures more slowly.
     """
     path = Discrete(linear_betas() if schedule == "linear" else cosine_betas())
-    edge = torch.full(data.shape, 1.0 if data.kind == "image" else torch.inf)
+    low, high = (data.low, 1.0) if data.discrete else (-torch.inf, torch.inf)
     model = DenoisingDiffusion(
         timed_network(data, width, depth, attention),
         path,
         predict_noise,
         discrete(path.steps),
-        box=(-edge, edge),
+        box=(torch.full(data.shape, low), torch.full(data.shape, high)),
         mass=data.discrete,
         labelled=data.classes > 0,
     )

@@ -1,0 +1,138 @@
+"""Pictures and files made of data and samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from exnihilo.core import DataError, DataSpec
+from exnihilo.data import describe, load_data, preview
+from exnihilo.data.render import GAP, picture, save_picture, save_samples
+
+
+def test_a_grid_shows_every_pixel_as_a_square() -> None:
+    data = load_data("digits")
+    x = data.first(10).x
+    image = np.asarray(picture(data.spec, x, columns=4))
+    assert image.shape == (3 * (64 + GAP) + GAP, 4 * (64 + GAP) + GAP)
+    digit = data.spec.decode(x)[5].astype(float) * 255 / 16
+    cell = image[GAP + 66 : GAP + 66 + 64, GAP + 66 : GAP + 66 + 64]
+    assert np.array_equal(cell[::8, ::8], np.round(digit).astype(np.uint8))
+    assert np.array_equal(cell[::8, ::8], cell[7::8, 7::8])
+    assert (image[:GAP] == 255).all()
+
+
+def test_colours_and_odd_sides() -> None:
+    rgb = DataSpec("image", (3, 9, 7), levels=256)
+    image = picture(rgb, -torch.ones(3, 3, 9, 7))
+    assert image.mode == "RGB"
+    assert image.size == (3 * (8 * 7 + GAP) + GAP, 8 * 9 + 2 * GAP)
+    black_and_white = DataSpec("image", (1, 4, 4), levels=2)
+    assert set(
+        np.unique(np.asarray(picture(black_and_white, torch.tensor([-1.0, 1.0]).repeat(8).view(1, 1, 4, 4))))
+    ) == {
+        0,
+        255,
+    }
+    bits = DataSpec("vector", (16,), levels=2)
+    assert picture(bits, torch.ones(3, 16)).size == (3 * 66 + GAP, 66 + GAP)
+
+
+@pytest.mark.parametrize("name", ["moons", "iris", "diabetes"])
+def test_vectors_and_tables_are_plotted_with_ink(name: str) -> None:
+    data = load_data(name)
+    image = np.asarray(picture(data.spec, data.split("train").first(100).x))
+    assert image.ndim == 3
+    assert (image.std(axis=2) > 20).mean() > 0.005  # coloured marks
+
+
+def test_missing_values_and_many_columns_are_plotted() -> None:
+    frame = pd.DataFrame({f"c{place}": np.arange(40.0) + place for place in range(30)})
+    frame.loc[:20, "c0"] = np.nan
+    frame["town"] = [None, "Rome"] * 20
+    data = load_data(frame)
+    x = data.first().x
+    everything_missing = x.clone()
+    everything_missing[:, 1] = 1.0
+    assert picture(data.spec, x).width == picture(data.spec, everything_missing).width == 1200
+
+
+def test_pictures_carry_their_facts(tmp_path: Path) -> None:
+    path = save_picture(
+        Image.new("L", (4, 4)), tmp_path / "new" / "a.png", {"recipe": "vae", "seed": 3, "name": "Köln"}
+    )
+    with Image.open(path) as image:
+        assert image.text == {"recipe": "vae", "seed": "3", "name": "Köln"}  # type: ignore[attr-defined]
+    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = save_picture(Image.new("L", (4, 4)), tmp_path / "a.png")
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="cannot write mode F"):
+        save_picture(Image.new("F", (4, 4)), path)
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_samples_of_pictures(tmp_path: Path) -> None:
+    data = load_data("digits")
+    x = data.first(12).x
+    (grid,) = save_samples(data.spec, x, tmp_path / "grid.png", metadata={"seed": 1})
+    assert Image.open(grid).size == picture(data.spec, x).size
+    files = save_samples(data.spec, x, tmp_path / "folder", metadata={"seed": 1})
+    assert [file.name for file in files] == [f"{place:02d}.png" for place in range(12)]
+    with Image.open(files[3]) as image:
+        assert image.text == {"seed": "1", "sample": "3"}  # type: ignore[attr-defined]
+        assert np.array_equal(np.asarray(image), np.round(data.spec.decode(x)[3] * (255 / 16)).astype(np.uint8))
+    (archive,) = save_samples(data.spec, x, tmp_path / "x.npz")
+    assert np.array_equal(np.load(archive)["x"], data.spec.decode(x))
+    with pytest.raises(DataError, match=r"x.csv: samples of image data are not written there. Use .png"):
+        save_samples(data.spec, x, tmp_path / "x.csv")
+
+
+def test_samples_of_tables_have_the_original_columns(tmp_path: Path) -> None:
+    data = load_data("iris", label=None)
+    x = data.first(20).x
+    (path,) = save_samples(data.spec, x, tmp_path / "samples.csv")
+    back = pd.read_csv(path)
+    assert list(back.columns) == [column.name for column in data.spec.columns]
+    assert path.read_text().splitlines()[1] == "5.1,3.5,1.4,0.2,setosa"
+    assert torch.allclose(data.spec.encode(back), x, atol=1e-5)
+    (archive,) = save_samples(data.spec, x, tmp_path / "samples.npz")
+    assert np.load(archive)["species"].tolist() == ["setosa"] * 20
+    with pytest.raises(DataError, match="Use .csv, .tsv"):
+        save_samples(data.spec, x, tmp_path / "samples")
+
+
+def test_samples_of_vectors(tmp_path: Path) -> None:
+    moons = load_data("moons", n=100)
+    (path,) = save_samples(moons.spec, moons.first(5).x, tmp_path / "m.tsv")
+    assert path.read_text().splitlines()[0] == "x\ty"
+    bits = load_data(np.random.default_rng(0).integers(2, size=(20, 4)))
+    (path,) = save_samples(bits.spec, bits.first().x, tmp_path / "b.csv")
+    assert len(pd.read_csv(path)) == 20
+
+
+def test_a_description_says_it_all(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"a": np.arange(40) / 3, "b": ["u", "v", None, "w"] * 10, "age": range(40), "k": ["p", "q"] * 20}
+    )
+    text = "\n".join(describe(load_data(frame, label="k", attributes="age")))
+    for part in (
+        "DataFrame (40, 4): 40 examples of kind table: 2 columns, encoded as 5 numbers.",
+        "29 train, 3 validation, 8 test",
+        "Classes: p 20, q 20.",
+        "b: one of u, v, w, missing",
+        "Attribute age (number), known of 40.",
+        "Missing values, which are modelled too: b (10)",
+        "Warning: Only 40 examples",
+    ):
+        assert part in text
+    assert "8 x 8 pixels, grey, 17 levels" in describe(load_data("digits"))[0]
+    assert preview(load_data("digits"), tmp_path / "p.png").is_file()
