@@ -87,7 +87,9 @@ class Held:
 def measure(samples: int) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     mixing = torch.randn(FEATURES, FEATURES, generator=generator) / 8
-    parts = {name: torch.randn(n, FEATURES, generator=generator) @ mixing for name, n in (("train", 8000), ("test", 2000))}
+    parts = {
+        name: torch.randn(n, FEATURES, generator=generator) @ mixing for name, n in (("train", 8000), ("test", 2000))
+    }
     data, model = Held(parts), Correlated(mixing)
     idle = status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark falls back to the present

@@ -90,7 +90,7 @@ def table(rows: list[dict], targets: dict[str, float | None]) -> str:
         for key in shown:
             values = [row["figures"][key] for row in own if row["figures"].get(key) is not None]
             cells.append(f"{statistics.median(values):.3g}" if values else "")
-        every = ", ".join(f"{row['figures'].get("ratio", float('nan')):.2f}" for row in own)
+        every = ", ".join(f"{row['figures'].get('ratio', float('nan')):.2f}" for row in own)
         target = targets.get(name)
         lines.append(
             f"| {name} | {f'<= {target}' if target else ''} | {' | '.join(cells)} | {every} | {own[0].get('rounds')} |"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import exnihilo as xn
+import exnihilo.models  # noqa: F401  registers every recipe
+from exnihilo.core import list_models
 from exnihilo.core.registry import Recipe
 
 README = Path(__file__).parents[1] / "README.md"
@@ -18,7 +19,7 @@ def table() -> str:
         "| model | family | year | what it is | it can | data | paper |",
         "|---|---|--:|---|---|---|---|",
     ]
-    return "\n".join(rows + [row(entry) for entry in xn.list_models() if entry.family != "own"])
+    return "\n".join(rows + [row(entry) for entry in list_models() if entry.family != "own"])
 
 
 def row(entry: Recipe) -> str:

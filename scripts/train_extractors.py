@@ -14,7 +14,7 @@ from exnihilo.data import load_data
 from exnihilo.evaluation.extractors import WEIGHTS, load_network, store_network, train_network
 from exnihilo.evaluation.networks import accuracy
 
-STEPS = {"digits": 1200, "mnist5k": 600}
+STEPS = {"digits": 600, "mnist5k": 600}
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
 import tomllib
 from pathlib import Path
 
@@ -49,29 +50,35 @@ def test_the_table_of_models_is_current() -> None:
     assert "`flow_matching`" in text
 
 
-def test_the_quick_start_in_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, where judging takes few examples."""
+    monkeypatch.setattr(sys.modules["exnihilo.evaluation.evaluate"], "EXAMPLES", 16)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_quick_start_in_python_runs(quick: Path) -> None:
     (code,) = blocks("README.md", "python")
     for shown, tried in (("seconds=60", "steps=2"), ("evaluate(model, data)", "evaluate(model, data, n=64)")):
         assert shown in code
         code = code.replace(shown, tried)
-    monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "runs" / "python" / "weights.safetensors").exists()
+    assert (quick / "runs" / "python" / "weights.safetensors").exists()
 
 
-def test_the_quick_start_in_the_shell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_start_in_the_shell_runs(quick: Path) -> None:
     lines = [line for block in blocks("README.md", "sh") for line in block.splitlines() if line.startswith("exnihilo")]
     lines = [line for line in lines if "pictures/" not in line and "table.csv" not in line]  # the reader's own
     assert len(lines) >= 7
-    monkeypatch.chdir(tmp_path)
     for line in lines:
         short = re.sub(r"--seconds \d+", "--seconds 0.5", line).replace("evaluate", "evaluate -n 64")
         arguments = shlex.split(short, comments=True)
         with pytest.raises(SystemExit) as leaving:
             main(arguments[1:])
         assert leaving.value.code in (0, None), line
-    assert (tmp_path / "samples.png").exists()
-    assert (tmp_path / "reports" / "vae" / "report.html").exists()
+    assert (quick / "samples.png").exists()
+    assert (quick / "reports" / "vae" / "report.html").exists()
 
 
 @pytest.mark.parametrize("source", ["moons", "digits", "iris"])

@@ -177,5 +177,5 @@ def test_attributes_speak_words_and_numbers() -> None:
     assert Attribute("smile", "yes/no").encode("yes") == 1
     assert Attribute("age", "number", (), 30.0, 5.0).encode(40) == 2
     assert math.isnan(Attribute("age", "number").encode(None))
-    with pytest.raises(DataError, match="hair has no value 'daark'. Did you mean 'dark'"):
+    with pytest.raises(DataError, match=r"hair has no value 'daark'. Did you mean 'dark'"):
         Attribute("hair", "category", ("dark", "fair")).encode("daark")

@@ -50,7 +50,10 @@ def test_tensors_lists_and_labels() -> None:
     words = load_data((POINTS, ["cat", "dog"] * 30))
     assert words.spec.class_names == ("cat", "dog")
     assert words.first().label.tolist() == [0, 1] * 30  # type: ignore[union-attr]
+    assert load_data((POINTS, [-1, 1] * 30)).spec.class_names == ("-1", "1")
+    assert load_data((POINTS, ["10", "9", "b"] * 20)).spec.class_names == ("9", "10", "b")
     unknown = load_data((POINTS, [2, 5, -1] * 20))
+    assert any("-1 was taken as unknown" in note for note in unknown.notes)
     assert unknown.spec.class_names == ("2", "5")
     assert unknown.first(3).label.tolist() == [0, 1, -1]  # type: ignore[union-attr]
 
@@ -106,7 +109,7 @@ def test_ambiguous_channels_are_said_and_changed() -> None:
     assert any("channels=first" in note for note in data.notes)
     assert load_data(x, channels="first").spec.shape == (3, 8, 3)
     assert load_data(x, kind="vector").spec.shape == (72,)
-    with pytest.raises(DataError, match="1, 3 or 4 channels.*channels=last there are 5"):
+    with pytest.raises(DataError, match=r"1, 3 or 4 channels.*channels=last there are 5"):
         load_data(np.moveaxis(COLOUR, 3, 1), channels="last")
 
 
@@ -126,7 +129,7 @@ def test_levels_are_found() -> None:
         assert data.spec.levels == levels
         assert np.array_equal(data.spec.decode(data.first().x), expected)
     assert load_data(BYTES % 17, levels=32).spec.levels == 32
-    with pytest.raises(DataError, match="levels=10 is not allowed: pixels go up to 16. Use 17 or more"):
+    with pytest.raises(DataError, match=r"levels=10 is not allowed: pixels go up to 16. Use 17 or more"):
         load_data(BYTES % 17, levels=10)
     with pytest.raises(DataError, match="whole numbers from 0 to 255"):
         load_data(BYTES * -3.5)
@@ -147,7 +150,7 @@ def test_flat_rows_become_pictures_when_asked() -> None:
     assert load_data(flat, kind="image").spec.shape == (1, 8, 8)
     with pytest.raises(DataError, match="60 numbers are no square"):
         load_data(flat[:, :60], kind="image")
-    with pytest.raises(OptionError, match="kind=picture is not allowed.*auto, image, vector"):
+    with pytest.raises(OptionError, match=r"kind=picture is not allowed.*auto, image, vector"):
         load_data(flat, kind="picture")
 
 
@@ -158,10 +161,10 @@ def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", BYTES)
     assert load_data(tmp_path / "x.npy").fingerprint == load_data(BYTES).fingerprint
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(DataError, match="o.npy cannot be read as an array"):
+    with pytest.raises(DataError, match=r"o.npy cannot be read as an array"):
         load_data(str(tmp_path / "o.npy"))
     (tmp_path / "t.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
-    with pytest.raises(DataError, match="t.npy cannot be read"):
+    with pytest.raises(DataError, match=r"t.npy cannot be read"):
         load_data(tmp_path / "t.npy")
 
 
@@ -179,7 +182,7 @@ def test_npz_by_the_usual_names(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"label=nmaes: there is no such array. Did you mean 'names'\?"):
         load_data(tmp_path / "b.npz", label="nmaes")
     np.savez(tmp_path / "c.npz", one=BYTES, two=BYTES)
-    with pytest.raises(DataError, match="the arrays one, two. Say which are the examples with -d x=NAME"):
+    with pytest.raises(DataError, match=r"the arrays one, two. Say which are the examples with -d x=NAME"):
         load_data(tmp_path / "c.npz")
     assert load_data(tmp_path / "c.npz", x="two").fingerprint == load_data(BYTES).fingerprint
 
@@ -195,6 +198,9 @@ def test_npz_keeps_its_own_splits(tmp_path: Path) -> None:
     assert test.label.tolist() == y[30:].tolist()
     np.savez(tmp_path / "n.npz", train=BYTES[:20], valid=BYTES[20:30], test=BYTES[30:])
     assert load_data(tmp_path / "n.npz").counts() == {"train": 20, "validation": 10, "test": 10}
+    np.savez(tmp_path / "p.npz", x_train=BYTES[:30], x_test=BYTES[30:, :4])
+    with pytest.raises(DataError, match=r"x_train, x_test have different shapes"):
+        load_data(tmp_path / "p.npz")
     np.savez(tmp_path / "o.npz", x_train=BYTES[:30], y_train=y[:29], x_test=BYTES[30:], y_test=y[30:])
     with pytest.raises(DataError, match="40 examples but 39 labels"):
         load_data(tmp_path / "o.npz")
@@ -228,7 +234,24 @@ def test_idx_folder_keeps_the_published_test_split(tmp_path: Path) -> None:
     single = load_data(tmp_path / "train-images-idx3-ubyte.gz")
     assert len(single) == 30
     assert single.spec.classes == 4
-    assert load_data(tmp_path, label=None).spec.classes == 0
+    assert load_data(tmp_path, label="none").spec.classes == load_data(tmp_path, label=None).spec.classes == 0
+
+
+def test_cifar_folder(tmp_path: Path) -> None:
+    records = RANDOM.integers(256, size=(30, 3073)).astype(np.uint8)
+    records[:, 0] = np.arange(30) % 2
+    (tmp_path / "data_batch_1.bin").write_bytes(records[:20].tobytes())
+    (tmp_path / "test_batch.bin").write_bytes(records[20:].tobytes())
+    (tmp_path / "batches.meta.txt").write_text("plane\ncar\n")
+    data = load_data(tmp_path)
+    assert (data.spec.shape, data.spec.class_names) == ((3, 32, 32), ("car", "plane"))
+    assert data.counts() == {"train": 18, "validation": 2, "test": 10}
+    red = data.spec.decode(data.split("test").first().x)[0, :, :, 0]
+    assert np.array_equal(red.ravel(), records[20, 1:1025])
+    assert data.spec.class_names[data.first(1).label[0]] == "plane"  # type: ignore[index]
+    (tmp_path / "test_batch.bin").write_bytes(records[20:].tobytes()[:-1])
+    with pytest.raises(DataError, match=r"test_batch.bin is truncated"):
+        load_data(tmp_path)
 
 
 def test_broken_idx_is_refused(tmp_path: Path) -> None:

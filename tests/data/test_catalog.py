@@ -57,7 +57,7 @@ def test_no_photograph_block_is_in_two_splits() -> None:
 def test_tables_have_names_and_labels_in_words() -> None:
     iris = load_data("iris")
     assert iris.spec.class_names == ("setosa", "versicolor", "virginica")
-    assert [column.name for column in iris.spec.columns][0] == "sepal length (cm)"
+    assert iris.spec.columns[0].name == "sepal length (cm)"
     assert iris.spec.class_shares == pytest.approx((1 / 3,) * 3)
     whole = load_data("iris", label=None, drop="petal width (cm)")
     assert [column.kind for column in whole.spec.columns] == ["number"] * 3 + ["category"]
@@ -133,7 +133,7 @@ def test_mistakes_are_told_with_the_next_step() -> None:
             load_data(name)
     with pytest.raises(OptionError, match=r"moons has no option 'nosie'. Did you mean 'noise'\?"):
         load_data("moons", nosie=1)
-    with pytest.raises(OptionError, match="noise=much is not allowed.*a number from 0 to 1"):
+    with pytest.raises(OptionError, match=r"noise=much is not allowed.*a number from 0 to 1"):
         load_data("moons", noise="much")
     with pytest.raises(DataError, match=r"label=specie: there is no such column. Did you mean 'species'\?"):
         load_data("iris", label="specie")

@@ -90,7 +90,7 @@ def test_cmyk_is_converted_and_odd_modes_are_refused(tmp_path: Path) -> None:
     red, green, blue = raw(load_data(tmp_path))[0, 8, 8].tolist()
     assert red > 200 > 60 > max(green, blue)
     pictures = [Image.new("RGB", (8, 8))] * 8 + [Image.new("F", (8, 8))]
-    with pytest.raises(DataError, match="Picture 8 cannot be read as a picture .*mode F"):
+    with pytest.raises(DataError, match=r"Picture 8 cannot be read as a picture .*mode F"):
         load_data(pictures)
 
 
@@ -139,7 +139,7 @@ def test_colours(tmp_path: Path) -> None:
     assert load_data(tmp_path, color="grey").spec.shape[0] == 1
     assert load_data(tmp_path / "a", color="rgb").spec.shape[0] == 3
     assert any("grey though stored in colour" in note for note in load_data(tmp_path / "a", color="rgb").notes)
-    with pytest.raises(OptionError, match="color=gray is not allowed.*auto, grey, rgb"):
+    with pytest.raises(OptionError, match=r"color=gray is not allowed.*auto, grey, rgb"):
         load_data(tmp_path, color="gray")
 
 
@@ -160,6 +160,13 @@ def test_subfolders_are_classes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="1 pictures lie in the folder itself"):
         load_data(tmp_path)
     assert len(load_data(tmp_path, label="none")) == 28
+
+
+def test_one_subfolder_is_no_class(tmp_path: Path) -> None:
+    fill(tmp_path / "cat")
+    data = load_data(tmp_path)
+    assert data.spec.classes == 0
+    assert any("one subfolder 'cat': there are no classes" in note for note in data.notes)
 
 
 def test_train_and_test_folders_are_splits(tmp_path: Path) -> None:
@@ -249,7 +256,7 @@ def test_broken_json_lines_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"metadata.jsonl, line 2"):
         load_data(tmp_path)
     (tmp_path / "metadata.csv").write_text("file_name\n00.png\n")
-    with pytest.raises(DataError, match="holds both metadata.csv, metadata.jsonl"):
+    with pytest.raises(DataError, match=r"holds both metadata.csv, metadata.jsonl"):
         load_data(tmp_path)
 
 
@@ -282,10 +289,10 @@ def test_other_files_are_counted_and_gifs_are_not_read(tmp_path: Path) -> None:
 
 
 def test_empty_and_tiny_folders(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds 0 pictures .*It is empty"):
+    with pytest.raises(DataError, match=r"holds 0 pictures .*It is empty"):
         load_data(tmp_path)
     fill(tmp_path, 3)
-    with pytest.raises(DataError, match="holds 3 pictures .*8 or more are needed. It holds: 00.png"):
+    with pytest.raises(DataError, match=r"holds 3 pictures .*8 or more are needed. It holds: 00.png"):
         load_data(tmp_path)
     with pytest.raises(DataError, match=r"is a single picture; name the folder"):
         load_data(tmp_path / "00.png")

@@ -104,6 +104,18 @@ def test_whole_numbers_have_steps() -> None:
     assert (bits.kind, bits.categories) == ("category", (3, 8))
 
 
+def test_two_numbers_with_gaps_and_nullable_integers() -> None:
+    frame = pd.DataFrame({"n": np.arange(N) / 7, "bits": [3, 8, None] * 20})
+    frame["whole"] = pd.array([1, 2, None] * 20, dtype="Int64") * 10 + 5
+    frame["odd"] = pd.array([1, 2, 4, None] * 15, dtype="Int64")
+    data = load_data(frame)
+    bits, odd = data.spec.columns[1], data.spec.columns[3]
+    assert bits.categories == (3, 8, None)
+    assert all(type(value) is int for value in bits.categories[:2])
+    assert (odd.kind, odd.step, odd.missing) == ("number", 1.0, True)
+    assert data.spec.decode(data.first(3).x)["bits"].tolist()[:2] == [3, 8]
+
+
 def test_dates_become_days() -> None:
     frame = FRAME.assign(day=pd.date_range("2024-01-01", periods=N).strftime("%Y-%m-%d"))
     data = load_data(frame)
@@ -115,9 +127,9 @@ def test_dates_become_days() -> None:
 
 def test_ids_are_pointed_out_or_refused() -> None:
     numbered = load_data(FRAME.assign(id=range(N)))
-    assert any("'id' looks like an id" in warning for warning in numbered.warnings)
+    assert any("'id' looks like an id or a row number" in warning for warning in numbered.warnings)
     assert load_data(FRAME.assign(id=range(N)), drop="id").warnings == load_data(FRAME).warnings
-    with pytest.raises(DataError, match="'code' holds 60 different texts .*like a name or an id.*-d drop=code"):
+    with pytest.raises(DataError, match=r"'code' holds 60 different texts .*like a name or an id.*-d drop=code"):
         load_data(FRAME.assign(code=[f"k{row}" for row in range(N)]))
 
 
@@ -186,7 +198,7 @@ def test_a_file_without_header_and_with_question_marks(tmp_path: Path) -> None:
 def test_remarks_above_the_table(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("made by hand\n" + FRAME.to_csv(index=False))
-    with pytest.raises(DataError, match="first line has fewer fields.*-d skip=1"):
+    with pytest.raises(DataError, match=r"first line has fewer fields.*-d skip=1"):
         load_data(path)
     same_rows(load_data(path, skip=1), FRAME)
 

@@ -224,7 +224,7 @@ def test_persistent_chains_are_a_buffer_that_only_the_loss_moves() -> None:
     terms = model.loss(Batch(x))
     assert terms["gap"].requires_grad
     assert not torch.equal(model.negative.chains, before)
-    assert sorted(model.negative.chains.unique().tolist()) == [0.0, 1.0]
+    assert len(model.negative.chains.unique()) > 20  # grey levels stay probabilities along the chains
 
 
 def test_one_sweep_from_data_is_contrastive_divergence() -> None:

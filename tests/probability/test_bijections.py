@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exnihilo.probability.bijections import Affine, Bijection, Chain, Coupling, Flat, MultiScale, Squeeze, Standardise
+from exnihilo.probability.bijections import (
+    Affine,
+    Bijection,
+    Chain,
+    Coupling,
+    Flat,
+    Logit,
+    MultiScale,
+    Squeeze,
+    Standardise,
+)
 from exnihilo.probability.partitions import Checkerboard, Entries
 
 
@@ -52,6 +62,7 @@ MAPS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "standardise": (standardise, (5,)),
     "coupling": (vector_coupling, (5,)),
     "chain": (lambda: Chain([vector_coupling(), vector_coupling(flip=True)]), (5,)),
+    "logit": (lambda: Logit(-0.5, 1.0, 0.02), (5,)),
     "flat": (lambda: Flat((2, 3)), (2, 3)),
     "squeeze": (lambda: Squeeze(2, 2), (2, 4, 6)),
     "squeeze_columns": (lambda: Squeeze(1, 2), (2, 3, 4)),
@@ -143,6 +154,17 @@ def test_affine_coupling_equals_zukos() -> None:
     torch.testing.assert_close(u, their_u)
     torch.testing.assert_close(log_det, their_log_det)
     torch.testing.assert_close(ours.inverse(u), theirs.inv(their_u))
+
+
+def test_logit_stretches_its_range_and_goes_straight_beyond() -> None:
+    line = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
+    u = Logit(-1, 1, 0.01)(line)[0][:, 0]
+    steps = u.diff()
+    assert (steps > 0).all()
+    torch.testing.assert_close(steps[:20], steps[:1].expand(20))  # tangents below and above
+    torch.testing.assert_close(steps[-20:], steps[:1].expand(20))
+    assert u[[20, 40]].abs().tolist() == pytest.approx([math.log(99)] * 2)  # the ends of the range
+    assert steps[19] > 5 * steps[30]
 
 
 def test_initialise_standardises_through_a_chain() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -15,79 +13,83 @@ import torch
 import exnihilo.models  # noqa: F401
 from exnihilo.core import ModelError, OptionError, RunError, create
 from exnihilo.data import load_data
-from exnihilo.training import Hook, RunFolder, load_model, train
+from exnihilo.training import RunFolder, load_model, train
 
-STEPS = 400
-SCRIPT = """
-import sys, torch
-import exnihilo.models
-from exnihilo.core import create
-from exnihilo.data import load_data
-from exnihilo.training import train
-data = load_data("digits")
-model = create("vae", data, seed=0, width=16, latent=3)
-run = train(model, data, steps=int(sys.argv[2]), seed=1, out=sys.argv[1], threads=1, progress=False)
-print(run.status)
-"""
+STEPS = 300
+FINISHED, STOPPED = 10, 11  # exit codes of the children
 
 
-def start(out, steps=STEPS, **environment):
-    variables = os.environ | {"EXNIHILO_SAVE_SECONDS": "0.05", "OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(out), str(steps)], env=variables, stdout=subprocess.PIPE, text=True
-    )
+def start(out, save_seconds=0.05) -> int:
+    """The training of one command in a child process of its own; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.environ["EXNIHILO_SAVE_SECONDS"] = str(save_seconds)
+        digits = load_data("digits")
+        model = create("vae", digits, seed=0, width=16, latent=3)
+        run = train(model, digits, steps=STEPS, seed=1, out=out, threads=1, progress=False)
+        code = FINISHED if run.status == "finished" else STOPPED
+    finally:
+        os._exit(code)
+
+
+def ended(child: int) -> int:
+    """Wait for a child; its exit code, or minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def saved(folder) -> str | None:
+    """The state that run.json names at this moment."""
+    try:
+        state = json.loads((folder / "run.json").read_text())["state"]
+    except FileNotFoundError:
+        return None
+    return state and state["folder"]
+
+
+def kill_after_states(folder, states: int) -> int:
+    """Start, kill -9 once so many further states were saved (or let it end); how it ended."""
+    child, seen = start(folder), {saved(folder)}
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        seen.add(saved(folder))
+        if len(seen) > states:
+            os.kill(child, signal.SIGKILL)
+            break
+    return ended(child)
+
+
+def lines_without_times(folder) -> list[dict[str, object]]:
+    lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(tmp_path):
-    straight = start(tmp_path / "straight")
-    assert straight.communicate()[0].strip() == "finished"
-    kills = 0
-    for _ in range(6):
-        process = start(tmp_path / "killed")
-        state = None
-        deadline = time.monotonic() + 30
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                now = json.loads((tmp_path / "killed" / "run.json").read_text())["state"]
-            except (OSError, json.JSONDecodeError):
-                now = None
-            if now is not None and state is not None and now != state:
-                process.send_signal(signal.SIGKILL)
-                break
-            state = state or now
-        process.wait()
-        kills += process.returncode == -signal.SIGKILL
-    final = start(tmp_path / "killed")
-    assert final.communicate()[0].strip() == "finished"
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    assert ended(start(straight)) == FINISHED
+    kills = [kill_after_states(killed, states) for states in (2, 1, 3)].count(-signal.SIGKILL)
     assert kills >= 2
-    one, two = ((tmp_path / name / "weights.safetensors").read_bytes() for name in ("straight", "killed"))
-    assert one == two
-    lines = [
-        [
-            {key: value for key, value in json.loads(line).items() if key != "seconds"}
-            for line in (tmp_path / name / "journal.jsonl").read_text().splitlines()
-        ]
-        for name in ("straight", "killed")
-    ]
-    assert lines[0] == lines[1]
+    assert ended(start(killed)) == FINISHED
+    assert (straight / "weights.safetensors").read_bytes() == (killed / "weights.safetensors").read_bytes()
+    assert lines_without_times(straight) == lines_without_times(killed)
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path):
-    process = start(tmp_path / "run", EXNIHILO_SAVE_SECONDS="1000")
-    while not (tmp_path / "run" / "journal.jsonl").exists():
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.communicate()[0].strip() == "stopped"
-    record = RunFolder(tmp_path / "run").record()
+    folder, straight = tmp_path / "run", tmp_path / "straight"
+    child = start(folder, save_seconds=1000)
+    while not (folder / "journal.jsonl").exists():
+        time.sleep(0.01)
+    os.kill(child, signal.SIGINT)
+    assert ended(child) == STOPPED
+    record = RunFolder(folder).record()
     assert record["status"] == "stopped"
     assert 0 < record["state"]["now"]["place"]["round"] < STEPS
-    assert load_model(tmp_path / "run").sample(2, seed=0).shape == (2, 1, 8, 8)  # the averages so far
-    straight = start(tmp_path / "straight")
-    straight.communicate()
-    assert start(tmp_path / "run").communicate()[0].strip() == "finished"
-    assert (tmp_path / "run/weights.safetensors").read_bytes() == (
-        tmp_path / "straight/weights.safetensors"
-    ).read_bytes()
+    assert load_model(folder).sample(2, seed=0).shape == (2, 1, 8, 8)  # the averages so far
+    assert ended(start(folder)) == FINISHED
+    assert ended(start(straight)) == FINISHED
+    assert (folder / "weights.safetensors").read_bytes() == (straight / "weights.safetensors").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -219,14 +221,6 @@ def test_without_a_folder_nothing_is_written(data, tmp_path, monkeypatch):
 def test_tensorboard_events(data, tmp_path):
     run = begin(data, tmp_path / "run", tensorboard=True)
     assert list((run.folder / "tensorboard").glob("events.*"))
-
-
-class Recorder(Hook):
-    def __init__(self):
-        self.said = []
-
-    def say(self, text):
-        self.said.append(text)
 
 
 def test_a_stage_in_closed_form_trains_in_no_rounds(data, tmp_path):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from exnihilo.cli.output import console, print_json, remark
+from exnihilo.cli.output import print_json, remark
 from exnihilo.cli.parameters import DataOptions, Device, Fresh, Json, Seed, Threads, pairs
 
 SECONDS = 60.0  # a model, where no budget is given
@@ -54,5 +54,5 @@ def compare(
     )  # fmt: skip
     if json:
         return print_json(report.to_json())
-    console().print(report.text(), markup=False)
+    print(report.text())
     print(f"\nreport: {out / 'report.html'}")

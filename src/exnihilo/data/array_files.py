@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -60,6 +60,9 @@ def npz_arrays(
     with archive:
         arrays = NamedArrays(str(path), archive)
         chosen = arrays.examples(x, notes)
+        shapes = {arrays[name].shape[1:] for name in chosen}
+        if len(shapes) > 1:
+            raise DataError(f"{path}: the examples in {listing(chosen)} have different shapes: {listing(shapes)}.")
         values = np.concatenate([arrays[name] for name in chosen])
         y = None if label is None else arrays.labels(label, chosen, notes)
         own = None if split_of(chosen[0]) is None else _own([(split_of(name), len(arrays[name])) for name in chosen])
@@ -171,13 +174,11 @@ def is_idx(path: Path) -> bool:
     return re.fullmatch(r".*ubyte(\.gz)?", path.name) is not None
 
 
-def idx_files(path: Path, *, label: str | None = "auto", levels: Levels | None = None) -> Dataset:
+def idx_files(path: Path, *, label: Literal["auto"] | None = "auto", levels: Levels | None = None) -> Dataset:
     """Pictures of one idx file, or of a folder with train-images..., t10k-images... and their labels.
 
-    The published test split is kept; a tenth of the training pictures becomes validation. label: auto or none.
+    The published test split is kept; a tenth of the training pictures becomes validation.
     """
-    if label not in (None, "auto"):
-        raise DataError(f"label={label}: idx files have one kind of label; use auto or none.")
     images = (
         sorted(file for file in path.iterdir() if is_idx(file) and "images" in file.name) if path.is_dir() else [path]
     )
@@ -207,3 +208,37 @@ def _idx_labels(images: Path) -> Path | None:
     stem = images.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1")
     found = (images.with_name(stem + suffix) for suffix in ("", ".gz"))
     return next((path for path in found if path != images and path.is_file()), None)
+
+
+# -- CIFAR-10 --------------------------------------------------------------------------------------------------------
+
+CIFAR_RECORD = 1 + 3 * 32 * 32  # a class, then 32 x 32 bytes of red, of green, of blue
+
+
+def is_cifar(path: Path) -> bool:
+    """Whether a file name is that of a batch of CIFAR-10's binary version."""
+    return re.fullmatch(r"(data_batch_\d|test_batch)\.bin", path.name) is not None
+
+
+def cifar_files(folder: Path, *, label: Literal["auto"] | None = "auto") -> Dataset:
+    """A folder with data_batch_1.bin ... test_batch.bin of CIFAR-10, and the class names in batches.meta.txt.
+
+    The published test split is kept; a tenth of the training pictures becomes validation.
+    """
+    values, labels, sizes = [], [], []
+    for file in sorted(path for path in folder.iterdir() if is_cifar(path)):
+        content = np.frombuffer(file.read_bytes(), np.uint8)
+        if not len(content) or len(content) % CIFAR_RECORD:
+            raise DataError(f"{file} is truncated or altered: {len(content)} bytes are not whole records of 3073.")
+        records = content.reshape(-1, CIFAR_RECORD)
+        values.append(records[:, 1:].reshape(-1, 3, 32, 32))
+        labels.append(records[:, 0])
+        sizes.append((2 if file.name.startswith("test") else 0, len(records)))
+    numbers = np.concatenate(labels)
+    names = folder / "batches.meta.txt"
+    words = np.array(names.read_text().split()) if names.is_file() else np.arange(256).astype(str)
+    if numbers.max() >= len(words):
+        raise DataError(f"{names} names {len(words)} classes, but there are pictures of class {numbers.max()}.")
+    own = _own(sizes) if len({part for part, _ in sizes}) > 1 else None
+    y = None if label is None else words[numbers]
+    return image_dataset(np.concatenate(values), y, channels="first", levels=256, own=own)

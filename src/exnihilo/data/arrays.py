@@ -85,8 +85,10 @@ def finite_numbers(x: Any) -> np.ndarray:
     return x
 
 
-def _labels_and_part(n: int, label: Any, own: Tensor | None) -> tuple[Tensor | None, tuple[str, ...], Tensor]:
-    index, names = (None, ()) if label is None else read_labels(label, "The label")
+def _labels_and_part(
+    n: int, label: Any, own: Tensor | None, notes: list[str]
+) -> tuple[Tensor | None, tuple[str, ...], Tensor]:
+    index, names = (None, ()) if label is None else read_labels(label, "The label", notes)
     return index, names, deal([f"row {row}" for row in range(n)], index, own)
 
 
@@ -102,12 +104,12 @@ def vector_dataset(
     notes: Sequence[str] = (),
 ) -> Dataset:
     """Vectors (N, D), standardised by column on the training split; an array of two values only becomes 0 and 1."""
-    index, class_names, part = _labels_and_part(len(x), label, own)
+    said = list(notes)
+    index, class_names, part = _labels_and_part(len(x), label, own, said)
     names = list(names) or [f"x{place}" for place in range(x.shape[1])]
     low, high = x.min(), x.max()
     if low == high:
         raise DataError(f"All entries are {low}: there is nothing to learn.")
-    said = list(notes)
     two = bool(((x == low) | (x == high)).all())
     if two:
         mean, scale = np.full(x.shape[1], low, dtype=np.float64), np.full(x.shape[1], float(high) - float(low))
@@ -142,10 +144,10 @@ def image_dataset(
     """Pictures in an array, see `array_dataset`; kept as whole levels of one byte."""
     placed, about_channels = _channels_first(x, channels)
     raw, levels, about_levels = to_levels(placed, levels)
-    index, class_names, part = _labels_and_part(len(raw), label, own)
+    said = [*notes, *about_channels, *about_levels]
+    index, class_names, part = _labels_and_part(len(raw), label, own, said)
     spec = DataSpec("image", tuple(raw.shape[1:]), levels, len(class_names), class_names)
-    notes = [*notes, *about_channels, *about_levels]
-    return assemble(spec, InMemory(torch.from_numpy(raw)), part, label=index, notes=notes)
+    return assemble(spec, InMemory(torch.from_numpy(raw)), part, label=index, notes=said)
 
 
 def _channels_first(x: np.ndarray, channels: Channels) -> tuple[np.ndarray, list[str]]:

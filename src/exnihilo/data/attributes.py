@@ -11,7 +11,8 @@ from torch import Tensor
 from exnihilo.core import Attribute, listing
 
 MOST_CATEGORIES = 100
-YES_NO = {"yes": 1.0, "true": 1.0, "1": 1.0, "no": 0.0, "false": 0.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0, "-1": 0.0}
+YES_NO = {"yes": 1.0, "true": 1.0, "1": 1.0, "no": 0.0, "false": 0.0, "0": 0.0, "1.0": 1.0, "0.0": 0.0}
+SIGNS = {"1": 1.0, "1.0": 1.0, "-1": 0.0, "-1.0": 0.0}
 
 
 class Attributes(NamedTuple):
@@ -47,9 +48,10 @@ def _read(name: str, column: Any) -> tuple[Attribute, np.ndarray] | None:
     gone = column.isna().to_numpy()
     words = [str(value).strip().lower() for value in column[~gone]]
     values = np.full(len(column), np.nan)
-    if words and set(words) <= set(YES_NO):
-        values[~gone] = [YES_NO[word] for word in words]
-        return Attribute(name, "yes/no"), values
+    for meaning in (YES_NO, SIGNS):
+        if words and set(words) <= set(meaning):
+            values[~gone] = [meaning[word] for word in words]
+            return Attribute(name, "yes/no"), values
     numbers = pd.to_numeric(column[~gone], errors="coerce")
     if words and numbers.notna().all() and np.isfinite(numbers.to_numpy(dtype=np.float64)).all():
         found = numbers.to_numpy(dtype=np.float64)

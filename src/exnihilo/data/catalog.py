@@ -85,11 +85,12 @@ def _crops(block: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Squares of one block at four scales, a quarter of their side apart."""
     from PIL import Image
 
+    stride = max(size // 4, 8)
     for reduction in (1.0, 1.5, 2.0, 3.0):
         side = int(len(block) / reduction)
         small = np.asarray(Image.fromarray(block).resize((side, side), Image.Resampling.LANCZOS))
-        for top in range(0, side - size + 1, size // 4):
-            for left in range(0, side - size + 1, size // 4):
+        for top in range(0, side - size + 1, stride):
+            for left in range(0, side - size + 1, stride):
                 yield small[top : top + size, left : left + size]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from exnihilo.core import DataError, did_you_mean, listing
-from exnihilo.data.array_files import idx_files, is_idx, npy_array, npz_arrays
+from exnihilo.data.array_files import cifar_files, idx_files, is_cifar, is_idx, npy_array, npz_arrays
 from exnihilo.data.dataset import Dataset
 from exnihilo.data.images import image_folder
 from exnihilo.data.pictures import SUFFIXES
@@ -41,10 +41,12 @@ def file_loader(path: Path) -> Loader:
 
 
 def folder_loader(folder: Path) -> Loader:
-    """Idx files, or pictures; a folder of sound or text is a DataError."""
+    """Idx files, CIFAR-10's, or pictures; a folder of sound or text is a DataError."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     if any(is_idx(path) for path in files if path.parent == folder):
         return idx_files
+    if any(is_cifar(path) for path in files if path.parent == folder):
+        return cifar_files
     kinds = Counter(LATER.get(path.suffix.lower(), "") for path in files)
     kinds.pop("", None)
     if kinds and not any(path.suffix.lower() in SUFFIXES for path in files):

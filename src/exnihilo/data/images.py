@@ -31,7 +31,7 @@ def pictures_dataset(
         raise DataError(f"{len(pictures)} pictures but {len(y)} labels: every picture needs its own.")
     notes: list[str] = []
     frame = choose_frame([look(*pair) for pair in zip(pictures, names, strict=True)], size, color, notes)
-    labels = None if y is None else read_labels(y, "The label")
+    labels = None if y is None else read_labels(y, "The label", notes)
     part = deal([f"row {row}" for row in range(len(pictures))], labels and labels.values)
     x = torch.stack([read_picture(*pair, frame) for pair in zip(pictures, names, strict=True)])
     return assemble(_spec(frame, labels), InMemory(x), part, label=labels and labels.values, notes=notes)
@@ -108,6 +108,8 @@ def _folders_say(names: list[str], notes: list[str]) -> tuple[Tensor | None, Fol
         notes.append(f"The folders {listing(sorted(set(first)))} were taken as the splits.")
         first = [name.partition("/")[2].rpartition("/")[0].split("/")[0] for name in names]
     if len(set(first)) == 1:
+        if first[0]:
+            notes.append(f"All pictures lie in the one subfolder {first[0]!r}: there are no classes.")
         return own, FolderClasses([])
     if "" in first:
         doubt = (
@@ -124,12 +126,13 @@ def _choose_labels(label: str | None, folders: FolderClasses, metadata: Metadata
     if metadata.label is not None:
         if folders.classes:
             notes.append(f"The label is {metadata.label.name!r} of the metadata, not the subfolder.")
-        return read_labels(metadata.label.astype(object).tolist(), f"Column {metadata.label.name!r} of the metadata")
+        where = f"Column {metadata.label.name!r} of the metadata"
+        return read_labels(metadata.label.astype(object).tolist(), where, notes)
     if folders.doubt:
         raise DataError(folders.doubt)
     if not folders.classes:
         return None
-    labels = read_labels(folders.classes, "The subfolders")
+    labels = read_labels(folders.classes, "The subfolders", notes)
     notes.append(f"The subfolder is the class: {name_some(list(labels.names), 10)} (-d label=none ignores it).")
     return labels
 
@@ -143,19 +146,18 @@ def _read(paths: list[Path], names: list[str], frame: Frame, memory: int, notes:
             " and equal ones were not looked for."
         )
         return PictureFiles(paths, names, frame)
-    pixels: list[Tensor] = []
+    x = torch.empty(len(paths), *frame.shape, dtype=torch.uint8)
     bad: list[str] = []
-    for result, name in zip(decode_all(paths, names, frame), names, strict=True):
+    for place, (result, name) in enumerate(zip(decode_all(paths, names, frame), names, strict=True)):
         if isinstance(result, DataError):
             bad.append(str(result) if not bad else name)
         elif isinstance(result, Exception):
             raise result
         else:
-            pixels.append(result)
+            x[place] = result
     if bad:
         rest = f" So are: {name_some(bad[1:])}." if len(bad) > 1 else ""
         raise DataError(bad[0] + rest)
-    x = torch.stack(pixels)
     if frame.channels == 3 and bool((x[:, :1] == x).all()):
         notes.append("All pictures are grey though stored in colour; -d color=grey would halve the work.")
     return InMemory(x)

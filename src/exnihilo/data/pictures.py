@@ -12,7 +12,7 @@ from torch import Tensor
 from exnihilo.core import DataError, listing
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # as Pillow calls them
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 COLOUR_MODES = frozenset({"RGB", "RGBA", "RGBa", "P", "PA", "CMYK", "YCbCr"})
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
@@ -54,6 +54,7 @@ def open_picture(picture: Any, name: str) -> Any:
 
     if not isinstance(picture, Path):
         return picture
+    Image.init()
     try:
         image = Image.open(picture, formats=FORMATS)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as reason:
@@ -66,7 +67,8 @@ def look(picture: Any, name: str) -> Look:
     image = open_picture(picture, name)
     if image.mode not in GREY_MODES | COLOUR_MODES:
         raise unreadable(name, f"its pixels are of mode {image.mode}; grey, RGB, RGBA, palette and CMYK are read")
-    sideways = image.getexif().get(ORIENTATION) in SIDEWAYS
+    told = {"exif", "xmp", "XML:com.adobe.xmp"} & set(image.info)  # else a PNG would be decoded to look further
+    sideways = bool(told) and image.getexif().get(ORIENTATION) in SIDEWAYS
     height, width = (image.width, image.height) if sideways else (image.height, image.width)
     seen = Look(height, width, image.mode, getattr(image, "n_frames", 1) if image.format != "MPO" else 1)
     if isinstance(picture, Path):

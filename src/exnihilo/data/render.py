@@ -17,7 +17,8 @@ CELL = 64  # smallest side of a picture in a grid
 GAP = 2
 MOST_PANELS = 24
 MOST_BARS = 12
-BLUE, ORANGE = "#2b6cb0", "#dd6b20"
+BLUE, ORANGE = "#2b6cb0", "#f6ad55"
+INCHES = 100  # dots of a plot
 
 
 def picture(spec: DataSpec, x: Tensor, *, columns: int = 8) -> Any:
@@ -64,6 +65,7 @@ def _scatter(spec: DataSpec, x: Tensor) -> Any:
     axes = figure.add_subplot()
     axes.scatter(raw[:, 0], raw[:, 1], s=max(1.0, min(12.0, 6000 / len(raw))), alpha=0.5, linewidths=0, color=BLUE)
     axes.set_aspect("equal", adjustable="datalim")
+    figure.subplots_adjust(left=0.12, right=0.97, bottom=0.1, top=0.97)
     names = column_names(spec)
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
@@ -75,16 +77,21 @@ def _marginals(spec: DataSpec, x: Tensor) -> Any:
     frame = decoded_frame(spec, x)
     names = list(frame.columns)[:MOST_PANELS]
     across = min(4, len(names))
-    figure = _figure(3 * across, 2.2 * math.ceil(len(names) / across))
+    down = math.ceil(len(names) / across)
+    figure = _figure(3 * across, 2.2 * down)
+    figure.subplots_adjust(
+        left=0.5 / (3 * across), right=1 - 0.15 / (3 * across), bottom=0.3 / (2.2 * down), top=1 - 0.4 / (2.2 * down),
+        wspace=0.25, hspace=0.4,
+    )  # fmt: skip
     known = {column.name: column for column in spec.columns}
     for place, name in enumerate(names, start=1):
-        axes = figure.add_subplot(math.ceil(len(names) / across), across, place)
+        axes = figure.add_subplot(down, across, place)
         axes.set_title(name if len(name) < 30 else name[:28] + "...", fontsize=9)
         _panel(axes, frame[name], known.get(name))
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
     if len(frame.columns) > MOST_PANELS:
-        figure.suptitle(f"The first {MOST_PANELS} of {len(frame.columns)} columns", fontsize=9)
+        figure.text(0.99, 0.995, f"{MOST_PANELS} of {len(frame.columns)} columns", ha="right", va="top", fontsize=8)
     return _drawn(figure)
 
 
@@ -92,7 +99,10 @@ def _panel(axes: Any, values: Any, column: Column | None) -> None:
     if column is not None and column.kind == "category":
         counts = values.map(lambda value: "missing" if value is None or value != value else str(value)).value_counts()
         shown = counts[:MOST_BARS][::-1]
-        axes.barh([name[:18] for name in shown.index], shown.to_numpy(), color=ORANGE)
+        axes.barh(range(len(shown)), shown.to_numpy(), color=ORANGE)
+        axes.set_yticks([])
+        for place, name in enumerate(shown.index):  # inside, where any length has room
+            axes.text(0, place, f" {name[:30]}", va="center", fontsize=7)
         if len(counts) > MOST_BARS:
             axes.text(0.98, 0.05, f"{MOST_BARS} of {len(counts)}", ha="right", transform=axes.transAxes, fontsize=7)
         return
@@ -100,7 +110,8 @@ def _panel(axes: Any, values: Any, column: Column | None) -> None:
     if not len(numbers):
         axes.text(0.5, 0.5, "all missing", ha="center", va="center", transform=axes.transAxes, fontsize=8)
         return
-    axes.hist(numbers, bins=_edges(numbers, column.step if column is not None else 0.0), color=BLUE)
+    counts, edges = np.histogram(numbers, bins=_edges(numbers, column.step if column is not None else 0.0))
+    axes.stairs(counts, edges, fill=True, color=BLUE)
     if missing := len(values) - len(numbers):
         axes.text(0.98, 0.95, f"{missing} missing", ha="right", va="top", transform=axes.transAxes, fontsize=7)
 
@@ -119,7 +130,7 @@ def _figure(width: float, height: float) -> Any:
     """A figure of its own: nothing global, so threads and notebooks are left alone."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+    return Figure(figsize=(width, height), dpi=INCHES)
 
 
 def _drawn(figure: Any) -> Any:

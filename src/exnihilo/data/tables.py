@@ -41,7 +41,7 @@ def table_dataset(
     dropped, beside = _names(drop, frame, "drop"), _names(attributes, frame, "attributes")
     if label is not None:
         _names(label, frame, "label")
-    labels = None if label is None else read_labels(frame[label].astype(object).tolist(), f"Column {label!r}")
+    labels = None if label is None else read_labels(frame[label].astype(object).tolist(), f"Column {label!r}", said)
     facts = read_attributes(frame[beside], said)
     part = deal([f"row {row}" for row in range(len(frame))], None if labels is None else labels.values, own)
     kept = frame.drop(columns=[*dropped, *beside, *([label] if label else [])])
@@ -52,8 +52,6 @@ def table_dataset(
     reader.speak()
     if label is None:
         said.extend(_label_hint(kept, reader.columns))
-    elif dropped:
-        said.append(f"Dropped as asked: {listing(dropped)}.")
     spec = DataSpec(
         "table", (reader.width,),
         classes=len(labels.names) if labels else 0, class_names=labels.names if labels else (),
@@ -67,7 +65,7 @@ def table_dataset(
 
 
 def _names(listed: str, frame: Any, option: str) -> list[str]:
-    names = [name.strip() for name in listed.split(",") if name.strip()]
+    names = [listed] if listed in frame.columns else [name.strip() for name in listed.split(",") if name.strip()]
     for name in names:
         if name not in frame.columns:
             hint = did_you_mean(name, frame.columns)
@@ -87,11 +85,10 @@ def _observed(spec: DataSpec, frame: Any) -> Tensor | None:
 
 
 def _label_hint(frame: Any, columns: Sequence[Column]) -> list[str]:
-    last = columns[-1]
+    """A column that is the class by its name, or a last one of categories, is left alone; the note says how to ask."""
     for column in columns:
-        if column.name.lower() in CLASS_WORDS or (column is last and column.kind == "category" and len(columns) > 1):
-            if frame[column.name].nunique() > MOST_CATEGORIES:
-                continue
+        last = column is columns[-1] and column.kind == "category" and len(columns) > 1
+        if (last or column.name.lower() in CLASS_WORDS) and frame[column.name].nunique() <= MOST_CATEGORIES:
             return [
                 f"Column {column.name!r} looks like a class; it is modelled like the others. -d label={column.name!r}"
                 " would make it the class that models can be asked for."
@@ -128,9 +125,11 @@ class _ColumnReader:
                 return self._category(values.astype(object))
             self.notes.append(f"Column {name!r} holds dates: taken as days since 1970-01-01.")
             values = pd.Series(dates, name=name)
-        return self._number(values.astype(np.float64))
+        return self._number(pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), name=name))
 
     def _number(self, values: Any) -> Any:
+        import pandas as pd
+
         name, numbers = str(values.name), values.to_numpy()
         if np.isinf(numbers).any():
             row = int(np.isinf(numbers).argmax())
@@ -140,11 +139,13 @@ class _ColumnReader:
         distinct = np.unique(present)
         if len(distinct) == 2 and whole:
             self.notes.append(f"Column {name!r} holds two numbers only: taken as two categories.")
-            return self._category(values.map(int, na_action="ignore").astype(object))
+            return self._category(pd.Series([None if n != n else int(n) for n in numbers], name=name, dtype=object))
         if len(distinct) == 1:
             self.constant.append(name)
-        if whole and len(distinct) == len(numbers) and (name.lower() == "id" or name.lower().endswith("_id")):
-            self.warnings.append(f"Column {name!r} looks like an id: nothing can be learnt from it. -d drop={name}")
+        if whole and len(distinct) == len(numbers) and _like_an_id(name, distinct):
+            self.warnings.append(
+                f"Column {name!r} looks like an id or a row number, from which nothing can be learnt. -d drop={name!r}"
+            )
         step = float(np.gcd.reduce(present.astype(np.int64))) if whole and np.abs(present).max() < 2**53 else 0.0
         if step and np.abs(present - present.mean()).max() / step > FINEST:
             step = 0.0
@@ -160,15 +161,19 @@ class _ColumnReader:
         return values
 
     def _category(self, values: Any) -> Any:
+        import pandas as pd
+
         name = str(values.name)
-        values = values.map(lambda value: value.item() if isinstance(value, np.generic) else value)
-        odd = next((value for value in values if not isinstance(value, str | int | float | None)), None)
+        own = [value.item() if isinstance(value, np.generic) else value for value in values.tolist()]
+        plain = [None if gone else value for value, gone in zip(own, values.isna(), strict=True)]
+        values = pd.Series(plain, name=name, dtype=object)
+        odd = next((value for value in plain if not isinstance(value, str | int | float | None)), None)
         if odd is not None:
             raise DataError(
                 f"Column {name!r} holds values of type {type(odd).__name__}; numbers, texts and dates are read."
                 f" Leave it out with -d drop={name}."
             )
-        distinct = sorted({value for value in values if value is not None and value == value}, key=str)
+        distinct = sorted({value for value in plain if value is not None}, key=str)
         if all(isinstance(value, str) for value in distinct):
             self._refuse_text(name, values, distinct)
         missing = bool(values.isna().any())
@@ -208,6 +213,11 @@ class _ColumnReader:
             self.warnings.append(f"These columns never change: {listing(self.constant)}. -d drop= leaves them out.")
         if self.gaps:
             self.notes.append(f"Missing values, which are modelled too: {listing(self.gaps)}.")
+
+
+def _like_an_id(name: str, distinct: np.ndarray) -> bool:
+    counting = distinct[0] in (0, 1) and distinct[-1] - distinct[0] == len(distinct) - 1
+    return counting or name.lower() == "id" or name.lower().endswith(("_id", " id"))
 
 
 def _dates(values: Any) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise
-from exnihilo.evaluation.evaluate import Result, class_values, feature_values
+from exnihilo.evaluation.evaluate import SCATTERED, SHOWN, Result, class_values, feature_values
 from exnihilo.evaluation.memorisation import nearest
 from exnihilo.evaluation.reference import Reference
 from exnihilo.evaluation.value import exactly
@@ -102,16 +102,11 @@ def real_data(reference: Reference) -> Result:
     Its originality is that of the test examples, which is 1 by definition; training examples would be their own copies.
     """
     values = feature_values(reference.seen, reference)
+    image = reference.data.spec.kind == "image"
     index = nearest(reference.test.x, reference.train.x)[1]
     values |= class_values(reference.test.x, index, reference)
     protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
     values["distance_ratio"] = exactly(1.0, len(index), f"median distance ratio, {protocol}")
     values["closer"] = exactly(0.5, len(index), f"chance to lie closer than fresh data, {protocol}")
-    shown = reference.test.x[:64]
-    return Result("real data", values, [], shown.clone(), reference.train.x[index[:64]].clone())
-
-
-def classical_names(reference: Reference) -> list[str]:
-    """The classical models that every comparison includes: one Gaussian, a mixture, a kernel density."""
-    components = max(2, min(20, len(reference.train) // 20))
-    return ["gmm:components=1", f"gmm:components={components}", "kde"]
+    shown = torch.linspace(0, len(index) - 1, min(len(index), SHOWN if image else SCATTERED)).long()
+    return Result("real data", values, [], reference.test.x[shown], reference.train.x[index[shown]])

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """[N, M] Euclidean distances without the cancellation of |x|^2 - 2 x y + |y|^2: equal points are exactly 0 apart."""
+    """[N, M] Euclidean distances without the cancellation of |x|^2 - 2 x y + |y|^2, so equal points are 0 apart."""
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 

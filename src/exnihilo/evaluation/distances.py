@@ -1,4 +1,4 @@
-"""Distances between two sets of features: of their Gaussians (Frechet) and of all their moments up to three (kernel)."""
+"""Distances between two sets of features: of their Gaussians (Frechet), of their moments up to three (kernel)."""
 
 from __future__ import annotations
 

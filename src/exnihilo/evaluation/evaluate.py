@@ -20,7 +20,9 @@ from exnihilo.evaluation.statistics import FeatureStatistics
 from exnihilo.evaluation.value import Value, exactly
 
 KEPT = 5000  # samples kept for their nearest neighbours
-SHOWN = 64  # samples kept for pictures
+SHOWN = 64  # samples kept for pictures; more of what is shown as points or histograms
+SCATTERED = 500
+RECONSTRUCTED = 256
 
 
 @dataclass
@@ -113,6 +115,7 @@ def evaluate(
 
 @torch.no_grad()
 def _reconstruction(model: GenerativeModel, x: Tensor, protocol: str) -> Value:
+    x = x[:RECONSTRUCTED]
     error = torch.cat([(model.reconstruct(part) - part).flatten(1).double().square().mean(1) for part in x.split(256)])
     half = 1.96 * error.std().item() / math.sqrt(len(error))
     mean = error.mean().item()
@@ -123,7 +126,7 @@ def _judge_samples(model: GenerativeModel, reference: Reference, result: Result)
     """Draw, reduce to statistics piece by piece, and fill the result with what they say."""
     calls = network_evaluations(model)  # also warms up
     piece = min(4096, max(64, math.ceil(reference.n / 4)))
-    keep = min(KEPT, max(SHOWN, int(128e6 / (4 * model.spec.size))))
+    keep = min(KEPT, max(SCATTERED, int(128e6 / (4 * model.spec.size))))
     total: FeatureStatistics | None = None
     kept: list[Tensor] = []
     rates: list[float] = []
@@ -149,8 +152,9 @@ def _judge_samples(model: GenerativeModel, reference: Reference, result: Result)
     result.values["samples_per_second"] = Value(rate, min(*rates, rate), max(*rates, rate), reference.n, protocol)
     if calls is not None:
         result.values["network_evaluations"] = exactly(calls, 1, "calls of the largest network per draw")
-    result.samples = samples[:SHOWN].clone()
-    result.neighbours = reference.train.x[index[:SHOWN]].clone()
+    shown = SHOWN if model.spec.kind == "image" else SCATTERED
+    result.samples = samples[:shown].clone()
+    result.neighbours = reference.train.x[index[:shown]].clone()
 
 
 def feature_values(fake: FeatureStatistics, reference: Reference) -> dict[str, Value]:
@@ -166,7 +170,9 @@ def feature_values(fake: FeatureStatistics, reference: Reference) -> dict[str, V
     half = distances.kernel_interval(real.rows, fake.rows)
     values = {
         "frechet": frechet,
-        "ratio": frechet.scaled(1 / reference.floor, f"Frechet distance over its floor {reference.floor:.6g} | {protocol}"),
+        "ratio": frechet.scaled(
+            1 / reference.floor, f"Frechet distance over its floor {reference.floor:.6g} | {protocol}"
+        ),
         "kernel": Value(kernel, kernel - half, kernel + half, fake.n, f"kernel distance, cubic | {protocol}"),
     }
     count = min(len(real.rows), len(fake.rows), KEPT)  # the definitions want equal numbers

@@ -76,6 +76,8 @@ class NetworkFeatures(Extractor):
 
     dim = DIM
 
+    network: Classifier | Autoencoder
+
     def __init__(self, network: Classifier | Autoencoder, name: str, content: bytes, note: str = ""):
         self.network, self.name = network.eval(), name
         self.hash = hashlib.sha256(content).hexdigest()[:8]
@@ -194,7 +196,7 @@ def train_network(data: Data, steps: int = STEPS, seed: int = 0) -> tuple[Classi
 
 
 def store_network(network: nn.Module, about: dict[str, Any], path: Path) -> None:
-    """The weights in half precision, written in one move; one metadata entry, so that equal networks are equal bytes."""
+    """The weights in half precision, in one move; one metadata entry, so that equal networks are equal bytes."""
     halves = {key: value.half().contiguous() for key, value in network.state_dict().items()}
     content = save(halves, {"about": json.dumps(about, sort_keys=True)})
     path.parent.mkdir(parents=True, exist_ok=True)

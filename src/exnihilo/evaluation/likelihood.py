@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from dataclasses import dataclass
 
@@ -80,10 +79,9 @@ def _part(model: GenerativeModel, x: Tensor, label: Tensor | None, exact: bool, 
 
 
 def _bound(model: GenerativeModel, x: Tensor, label: Tensor | None, seed: int) -> Tensor:
-    known = {} if label is None else {"label": label}
-    accepted = inspect.signature(model.log_prob_bound).parameters
-    asked = {name: value for name, value in (("k", IMPORTANCE), ("seed", seed)) if name in accepted}
-    return model.log_prob_bound(x, **asked, **known)
+    if label is None:
+        return model.log_prob_bound(x, k=IMPORTANCE, seed=seed)
+    return model.log_prob_bound(x, k=IMPORTANCE, seed=seed, label=label)
 
 
 def likelihood(model: GenerativeModel, batch: Batch, protocol: str, *, seed: int = 0) -> tuple[str, Value]:

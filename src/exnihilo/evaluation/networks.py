@@ -1,4 +1,4 @@
-"""The small networks whose hidden layer serves as features: a classifier where there are labels, else an autoencoder."""
+"""Small networks whose hidden layer serves as features: a classifier where there are labels, else an autoencoder."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ LARGEST = 32  # pictures with longer sides are reduced to this before the first 
 
 
 class ImageFeatures(nn.Module):
-    """(B, C, H, W) in [-1, 1] -> (B, 64): convolutions with ReLU and 2 x 2 max pooling down to a side of 3, then one
-    linear layer with ReLU. Sides above 32 are first reduced to 32 by averaging, so finer detail is not seen."""
+    """(B, C, H, W) in [-1, 1] -> (B, 64): 3 x 3 convolutions with ReLU, of stride 2 until the side is at most 4, then
+    one linear layer with ReLU. Sides above 32 are first reduced to 32 by averaging, so finer detail is not seen."""
 
-    def __init__(self, shape: Sequence[int], widths: Sequence[int]):
+    def __init__(self, shape: Sequence[int]):
         super().__init__()
         channels, height, breadth = shape
         scale = min(1.0, LARGEST / max(height, breadth))
         self.side = (max(1, round(height * scale)), max(1, round(breadth * scale)))
-        layers: list[nn.Module] = []
+        small = max(self.side) <= 12
+        layers: list[nn.Module] = [nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU()] if small else []
+        channels = 32 if small else channels
         height, breadth = self.side
-        for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-            if max(height, breadth) > 3:
-                layers.append(nn.MaxPool2d(2, ceil_mode=True))
-                height, breadth = math.ceil(height / 2), math.ceil(breadth / 2)
-            channels = width
+        for width in [48] if small else [16, 32, 48]:
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU()]
+            channels, height, breadth = width, math.ceil(height / 2), math.ceil(breadth / 2)
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * breadth, DIM), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,10 +55,7 @@ class VectorFeatures(nn.Module):
 
 def feature_layers(spec: DataSpec) -> nn.Module:
     """The part of a network that makes features of such data."""
-    if spec.kind != "image":
-        return VectorFeatures(spec.shape)
-    small = max(spec.shape[1:]) <= 12
-    return ImageFeatures(spec.shape, (32, 64) if small else (16, 32, 48, 48) if max(spec.shape[1:]) > 28 else (16, 32, 48))
+    return ImageFeatures(spec.shape) if spec.kind == "image" else VectorFeatures(spec.shape)
 
 
 class Classifier(Trainable):
@@ -92,11 +88,11 @@ class Autoencoder(Trainable):
     def __init__(self, spec: DataSpec):
         super().__init__()
         self.features = feature_layers(spec)
-        self.side = getattr(self.features, "side", None)
-        if spec.kind == "image":
-            self.decoder: nn.Module = ConvDecoder((DIM,), (spec.shape[0], *self.side), 16)
-        else:
-            self.decoder = MLP((DIM,), spec.shape, 128)
+        self.side: tuple[int, int] | None = None
+        self.decoder: nn.Module = MLP((DIM,), spec.shape, 128)
+        if isinstance(self.features, ImageFeatures):
+            self.side = self.features.side
+            self.decoder = ConvDecoder((DIM,), (spec.shape[0], *self.side), 16)
 
     def loss(self, batch: Batch) -> Terms:
         """The mean squared error of reconstruction."""

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, Data, DataError
+from exnihilo.core import Batch, Data, DataError, seeded
 from exnihilo.evaluation.distances import frechet, frechet_bias
 from exnihilo.evaluation.extractors import Extractor, choose_extractor
 from exnihilo.evaluation.memorisation import nearest
@@ -46,8 +46,8 @@ class Reference:
         test = _fair_part(data.split(split))
         if len(test) < 4 or len(train) < 4:
             raise DataError(
-                f"The {split} split has {len(test)} examples and the training split {len(train)}; nothing can be said of"
-                " a model with fewer than four in each. Bring more examples."
+                f"The {split} split has {len(test)} examples and the training split {len(train)}; nothing can be said"
+                " of a model with fewer than four in each. Bring more examples."
             )
         n = n or min(len(data.split("train")), SAMPLES)
         if n < 4:
@@ -71,9 +71,14 @@ class Reference:
 
     @cached_property
     def seen(self) -> FeatureStatistics:
-        """Features of n other real examples: of the training split (or of the test split, if training is judged)."""
+        """Features of n other real examples: of the training split (or of the test split, if training is judged).
+
+        Files often stand sorted by class, so the n are drawn, not the first.
+        """
         other = self.train if self.split != "train" else _fair_part(self.data.split("test"))
-        return collect([self.extractor.features(other.x[: self.n])], seed=self.seed)
+        with seeded("floor", self.seed):
+            chosen = torch.randperm(len(other))[: self.n]
+        return collect([self.extractor.features(other.x[chosen])], seed=self.seed)
 
     @cached_property
     def floor(self) -> float:

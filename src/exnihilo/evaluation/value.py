@@ -30,13 +30,15 @@ class Value:
     notes: tuple[str, ...] = ()
 
     def differs_from(self, other: Value) -> bool:
-        """Whether the two intervals are disjoint. Raises ProtocolMismatch where the protocols differ."""
+        """Whether the difference is larger than chance: than the root of both half-widths squared, as for two
+        independent figures. Raises ProtocolMismatch where the protocols differ."""
         if self.protocol != other.protocol:
             raise ProtocolMismatch(
                 f"These figures cannot be compared: one is {self.protocol!r}, the other {other.protocol!r}."
                 " Evaluate both models on the same data, split, extractor and number of samples."
             )
-        return self.low > other.high or other.low > self.high
+        below, above = (self, other) if self.value <= other.value else (other, self)
+        return above.value - below.value > math.hypot(below.high - below.value, above.value - above.low)
 
     def scaled(self, factor: float, protocol: str) -> Value:
         """The same figure in another unit (or over a constant), under its own protocol."""
@@ -46,7 +48,9 @@ class Value:
     def to_json(self) -> dict[str, Any]:
         """Plain values; numbers that are not finite become text, which JSON can hold."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
-        plain: dict[str, Any] = {key: number if math.isfinite(number) else str(number) for key, number in numbers.items()}
+        plain: dict[str, Any] = {
+            key: number if math.isfinite(number) else str(number) for key, number in numbers.items()
+        }
         return {**plain, "n": self.n, "protocol": self.protocol, "notes": list(self.notes)}
 
     @classmethod

@@ -14,10 +14,13 @@ from exnihilo.nets.layers import Norm, Reshape, norm
 
 
 def halvings(side: tuple[int, int]) -> list[tuple[int, int]]:
-    """The sides of an image halved (rounding up) at least once, until the shorter is at most 7: 64, 32, 16, 8, 4."""
+    """The sides of an image halved, rounding up, until the shorter is at most 7 and a quarter of itself.
+
+    64, 32, 16, 8, 4 as in the paper; 28, 14, 7; 8, 4, 2: on tiny pictures one hidden layer would not be enough.
+    """
     if min(side) < 2:
         raise ModelError(f"An image of {side[0]} x {side[1]} cannot be halved; sides of 2 or more are needed.")
-    return pyramid(side, smallest=min(7, min(side) - 1))
+    return pyramid(side, smallest=min(7, (min(side) + 3) // 4))
 
 
 class StridedCritic(nn.Module):

@@ -81,6 +81,32 @@ class Standardise(Bijection):
         self.scale.copy_(x.std(dim=0, correction=0).clamp(min=self.floor))
 
 
+class Logit(Bijection):
+    """u = log(y / (1 - y)) with y = edge + (1 - 2 edge) (x - low) / (high - low): ends of a range are stretched.
+
+    Dinh et al., 2017, arXiv:1605.08803, Section 4.1, where edge = 0.05. Outside [low, high] it goes on along its
+    tangents, so it is a bijection of all numbers and finite everywhere, and samples overshoot the range but little.
+    """
+
+    def __init__(self, low: float, high: float, edge: float = 0.05):
+        super().__init__()
+        self.low, self.rate, self.edge = low, (1 - 2 * edge) / (high - low), edge
+        self.knot = math.log(1 - edge) - math.log(edge)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.edge + (x - self.low) * self.rate
+        inside = y.clamp(self.edge, 1 - self.edge)
+        slope = 1 / (inside * (1 - inside))
+        u = inside.logit() + (y - inside) * slope
+        return u, (slope * self.rate).log().flatten(1).sum(dim=1)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        inside = u.clamp(-self.knot, self.knot)
+        y = inside.sigmoid()
+        y = y + (u - inside) * y * (1 - y)
+        return (y - self.edge) / self.rate + self.low
+
+
 class Flat(Bijection):
     """(B, *shape) <-> (B, D): entries in a row."""
 

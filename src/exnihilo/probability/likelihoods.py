@@ -16,6 +16,8 @@ from torch.nn.functional import logsigmoid, softplus
 from exnihilo.core import Column, Noise
 from exnihilo.probability.distributions import normal_log_prob
 
+LOG_SCALES = (-7.0, 7.0)  # of logistics: all mass on one level of 256, and none preferred
+
 
 def log1mexp(a: Tensor) -> Tensor:
     """log(1 - exp(a)) for a < 0, accurate at both ends (Machler, 2012)."""
@@ -203,7 +205,7 @@ class DiscretisedLogistic(Levels):
         self.log_scale = nn.Parameter(torch.full(tuple(shape), -1.0))
 
     def _scale(self) -> Tensor:
-        return self.log_scale.clamp(min=-7)
+        return self.log_scale.clamp(*LOG_SCALES)
 
     def entries(self, parameters: Tensor, x: Tensor) -> Tensor:
         return log_logistic_mass(self.round(x), parameters, self._scale(), self.low, self.step)
@@ -231,7 +233,7 @@ class DiscretisedLogisticMixture(Levels):
         logits, locations, log_scales = self.split(parameters).chunk(3, dim=1)
         middle = (torch.arange(self.components).to(locations) + 0.5) / self.components
         spread = (self.low + (1 - self.low) * middle).view(-1, *[1] * (locations.ndim - 2))
-        return logits, locations + spread, (log_scales - 1).clamp(min=-7)
+        return logits, locations + spread, (log_scales - 1).clamp(*LOG_SCALES)
 
     def entries(self, parameters: Tensor, x: Tensor) -> Tensor:
         logits, locations, log_scales = self.parts(parameters)

@@ -32,12 +32,12 @@ def critic_wins(lines: Sequence[dict[str, float]]) -> str | None:
 
 
 def generator_gradient_vanishes(lines: Sequence[dict[str, float]]) -> str | None:
-    """The generator's gradient is a thousandth of what it was."""
+    """The generator's gradient is a hundredth of what it was."""
     norms = [line["generator/gradient"] for line in lines if "generator/gradient" in line]
     if len(norms) < 2 * PATIENCE:
         return None
     first, last = sorted(norms[:PATIENCE])[PATIENCE // 2], max(norms[-PATIENCE:])
-    if last > 1e-3 * first:
+    if last > 1e-2 * first:
         return None
     return (
         f"The generator's gradient has vanished: its norm fell from {first:.2g} to {last:.2g}."
@@ -48,7 +48,7 @@ def generator_gradient_vanishes(lines: Sequence[dict[str, float]]) -> str | None
 def posterior_collapses(lines: Sequence[dict[str, float]]) -> str | None:
     """No latent unit carries information about the data."""
     active = [line["model/active_units"] for line in lines if "model/active_units" in line]
-    if len(active) < 2 * PATIENCE or max(active[-PATIENCE:]) >= 0.5:
+    if len(active) < 5 * PATIENCE or max(active[-PATIENCE:]) >= 0.5:  # codes may begin to speak late
         return None
     return (
         f"The posterior has collapsed: {active[-1]:.1f} latent units differ from the prior, so the code says nothing of"

@@ -286,7 +286,7 @@ class Trainer:
         for name, term in terms.items():
             key = f"{player.name}/{name}"
             total, count = self.sums.get(key, (0.0, 0))
-            self.sums[key] = (total + term.detach(), count + 1)
+            self.sums[key] = (total + term.detach().double(), count + 1)
 
     # -- state ---------------------------------------------------------------------------------------------------
 

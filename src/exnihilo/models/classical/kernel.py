@@ -36,7 +36,7 @@ class KDE(Classical):
         if self.given_bandwidth is None:
             self.bandwidth.copy_(self._best_bandwidth())
 
-    def _best_bandwidth(self, candidates: int = 60, queries: int = 2000) -> Tensor:
+    def _best_bandwidth(self, candidates: int = 24, queries: int = 1000) -> Tensor:
         """The best leave-one-out likelihood on a grid from a hundredth of the data's scale to three times it.
 
         Duda & Hart, 1973: points may not vouch for themselves, or h = 0 would win.

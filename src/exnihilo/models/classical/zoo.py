@@ -21,20 +21,19 @@ def pca(data: DataSpec, *, latent: Annotated[int, 1, 4096] = 16) -> PCA:
     return PCA(data.size, min(latent, data.size))
 
 
-@recipe(
-    "Maximum Likelihood from Incomplete Data via the EM Algorithm", "Dempster, Laird & Rubin, 1977", kinds=NUMERIC
-)
+@recipe("Maximum Likelihood from Incomplete Data via the EM Algorithm", "Dempster, Laird & Rubin, 1977", kinds=NUMERIC)
 def gmm(
     data: DataSpec,
     *,
     components: Annotated[int, 1, 1000] = 20,
     covariance: Covariance = "full",
-    ridge: Annotated[float, 0, 1] = 1e-3,
+    ridge: Annotated[float, 0, 1] | None = None,
 ) -> GMM:
     """A mixture of Gaussians by expectation-maximisation; one full component is the Gaussian of the data.
 
     Fewer components where the data are few: a full covariance is given at least as many examples as x has numbers,
-    any other five. `ridge` is added to every variance, in units of the data's mean variance.
+    any other five. `ridge` is added to every variance, in units of the data's mean variance; without one, the more the
+    fewer examples a component has.
     """
     each = data.size if covariance == "full" else 5
     if data.examples:

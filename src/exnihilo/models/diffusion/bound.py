@@ -41,11 +41,12 @@ def diffusion_bound(
     ratio = path.signal / (1 - path.signal)  # SNR at i = 0 ... T, infinite at 0
     chance = (ratio[1:-1] / ratio[2:]).log()  # of i = 2 ... T
     chance = chance / chance.sum()
+    below = chance.cumsum(dim=0)
     last, scale = path.signal[-1].to(x), float((1 - path.signal[1]).sqrt())
     kl = kl_normal(last.sqrt() * x, (-last).log1p()).flatten(1).sum(dim=1)
     for stratum in range(k):
         place = (stratum + noise.uniform(dtype=torch.float64)) / k  # [B]
-        index = torch.searchsorted(chance.cumsum(0), place).clamp(max=len(chance) - 1) + 2
+        index = torch.searchsorted(below, place).clamp(max=len(chance) - 1) + 2
         weight = 0.5 * (ratio[index - 1] - ratio[index]) / (chance[index - 2] * k)
         kl = kl + weight.to(x) * (x - guess(index)).square().flatten(1).sum(dim=1)
     mean = guess(torch.ones(len(x), dtype=torch.long, device=x.device))

@@ -145,7 +145,10 @@ class DenoisingDiffusion(Diffusion):
         sampler: Literal["ancestral", "ancestral_large", "ddim"] = "ancestral",
         guidance: Annotated[float, 0, 100] = 0.0,
     ) -> Tensor:
-        """From noise down an even selection of the levels, one evaluation of the network each."""
+        """From noise down an even selection of the levels, one evaluation of the network each.
+
+        guidance: how far to exaggerate what label and attributes change; 0 = not at all.
+        """
         denoise = classifier_free(self.denoise, guidance, label, attributes)
         denoise = clipped(denoise, self.path, self.low, self.high)
         choices: dict[str, Sampler] = {
@@ -198,7 +201,10 @@ class FlowMatching(Diffusion):
         solver: Literal["heun", "euler"] = "heun",
         guidance: Annotated[float, 0, 100] = 0.0,
     ) -> Tensor:
-        """From noise along the flow in equal steps of time; heun evaluates the network twice a step but the last."""
+        """From noise along the flow in equal steps of time; heun evaluates the network twice a step but the last.
+
+        guidance: how far to exaggerate what label and attributes change; 0 = not at all.
+        """
         denoise = classifier_free(self.denoise, guidance, label, attributes)
         sampler: Sampler = Heun() if solver == "heun" else Euler()
         x = noise.normal(*self.spec.shape)

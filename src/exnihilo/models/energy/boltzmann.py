@@ -33,8 +33,9 @@ class RestrictedBoltzmannMachine(EnergyModel):
     Smolensky, 1986; learned as Hinton, 2002 and Tieleman, 2008 describe (Neural Computation 14; ICML). Its `energy`
     is the free energy, hidden units summed out; `encode` is p(h | x), `decode` E[x | h]. The likelihood is exact where
     one layer has at most 20 units (real v: the hidden one); beyond that there is `log_partition` by annealed importance
-    sampling. Grey levels enter binary units as probabilities of being 1 (Hinton's convention): the machine is then no
-    distribution over grey levels and has no likelihood of them.
+    sampling. Grey levels are taken as the probabilities with which binary units are 1, in the data and along the chains
+    (Hinton, 2010, "A practical guide", Section 3): the machine is then no distribution over grey levels and has no
+    likelihood of them.
 
     units: `bernoulli` takes x linearly from [low, 1] to [0, 1]; `gaussian` standardises x. grey: x has more than the
     two levels that binary units can take.
@@ -98,7 +99,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return self.machine.free_energy(state)
 
     def kernel(self, state: Tensor, chance: Chance) -> Tensor:
-        return self.machine.sweep(state, chance)
+        return self.machine.mean_sweep(state, chance) if self.grey else self.machine.sweep(state, chance)
 
     def examples(self, x: Tensor) -> Tensor:
         return x if self.units == "bernoulli" else self.spec.dequantise(x)[0]
@@ -147,8 +148,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
     ) -> Tensor:
         """The end of a chain of `sweeps` Gibbs sweeps that starts at independent units with the data's means.
 
-        mode: `mean` shows E[x | h] of the last hidden state, `draw` the visible state itself; `auto` means the former
-        for grey levels, which binary states cannot show.
+        mode: `mean` shows E[x | h] of the last hidden state, `draw` a visible state drawn from it; `auto` means the
+        former for grey levels, which binary states cannot show.
         """
         state = run_chain(self.kernel, self._independent(noise), sweeps, noise)
         return self.from_state(self._show(state, mode, noise))
@@ -160,9 +161,9 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return noise.bernoulli(self.data_mean.expand(len(noise), -1))
 
     def _show(self, state: Tensor, mode: str, noise: Noise) -> Tensor:
-        if mode == "mean" or (mode == "auto" and self.grey):
-            return self.machine.mean(noise.bernoulli(self.machine.hidden(state)))
-        return state
+        if self.grey:  # the chain has moved means all along
+            return noise.bernoulli(state) if mode == "draw" else state
+        return self.machine.mean(noise.bernoulli(self.machine.hidden(state))) if mode == "mean" else state
 
     @torch.no_grad()
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, sweeps: int = 500) -> Tensor:

@@ -140,6 +140,10 @@ class Restricted:
         """One sweep of block Gibbs sampling: h ~ p(h | v), then v ~ p(v | h)."""
         return self.visible.draw(chance.bernoulli(self.hidden(v)) @ self.weight.T, chance)
 
+    def mean_sweep(self, v: Tensor, chance: Chance) -> Tensor:
+        """h ~ p(h | v), then v = E[v | h]: for grey levels, which stand for probabilities on both sides."""
+        return self.mean(chance.bernoulli(self.hidden(v)))
+
     def tempered(self, t: float, base: Tensor) -> Restricted:
         """The machine on the way from independent visible units of bias `base` [D] (t = 0) to this one (t = 1)."""
         bias = (1 - t) * base + t * self.visible.bias

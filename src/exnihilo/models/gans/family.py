@@ -66,7 +66,8 @@ class GAN(GenerativeModel):
     def critic_loss(self, batch: Batch) -> Terms:
         """Telling reals from fakes, and the penalties of every update.
 
-        Reals and fakes pass in separate calls, so that a batch-normalised critic sees the statistics of each alone.
+        Logged beside them: mean scores, and `accuracy`, the share of reals scored above 0 and of fakes below. Reals
+        and fakes pass in separate calls, so that a batch-normalised critic sees the statistics of each alone.
         """
         x, generated = self.reals(batch), self.fakes(batch)
         real, fake = self.critic(x), self.critic(generated)

@@ -9,9 +9,10 @@ from exnihilo.core import DataSpec, adamw, cosine, recipe
 from exnihilo.models.flows.bases import StandardNormal
 from exnihilo.models.flows.couplings import flat_couplings, image_couplings
 from exnihilo.models.flows.family import Flow
-from exnihilo.probability.bijections import Affine, Bijection, Standardise
+from exnihilo.probability.bijections import Affine, Bijection, Logit, Standardise
 
 FLAT_SIDE = 12  # images up to this side are taken as vectors: convolutions see no more there, and cost more
+EDGE = 0.005  # how far from 0 and 1 the logit of a picture's range stays; the paper's 0.05 costs bits on 17 levels
 
 
 @recipe("Density Estimation Using Real NVP", "Dinh et al., 2017", arxiv="1605.08803")
@@ -32,8 +33,10 @@ def realnvp(
         couplings = [image_couplings(data.shape, Affine, width=max(8, width // 8), dropout=dropout)]
     else:
         couplings = list(flat_couplings(data.shape, Affine, width=width, depth=depth, dropout=dropout))
+    half_step = data.step / 2
+    stretch = [Logit(data.low - half_step, 1 + half_step, EDGE)] if data.kind == "image" else []
     return Flow(
-        [Standardise(data.shape), *couplings],
+        [*stretch, Standardise(data.shape), *couplings],
         StandardNormal((data.size,)),
         optimizer=adamw(1e-3, decay=1e-2, clip=50.0, schedule=cosine()),
     )
