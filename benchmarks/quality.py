@@ -45,11 +45,11 @@ TARGETS = {
 def measure(source: str, name: str, seconds: float, seed: int) -> dict[str, object]:
     """Train and evaluate one model in this process."""
     import exnihilo as xn
-    from exnihilo.evaluation.compare import parse_entry
+    from exnihilo.evaluation.lineup import parse_entry
 
-    recipe, options = parse_entry(name)
     data = xn.load_data(source)
-    model = xn.create(recipe, data, seed=seed, **options)
+    entry = parse_entry(name, data.spec)
+    model = xn.create(entry.path, data, seed=seed, **entry.options)
     out = os.environ.get("EXNIHILO_KEEP")
     folder = Path(out) / f"{name.replace(':', '-')}-{seed}" if out else None
     run = xn.train(model, data, seconds=seconds, seed=seed, threads=1, out=folder, fresh=True, progress=False)

@@ -12,7 +12,7 @@ import torch
 
 from exnihilo.data import load_data
 from exnihilo.evaluation.extractors import WEIGHTS, load_network, store_network, train_network
-from exnihilo.evaluation.networks import accuracy
+from exnihilo.evaluation.networks import Classifier, accuracy
 
 STEPS = {"digits": 600, "mnist5k": 600}
 
@@ -26,6 +26,7 @@ def main() -> None:
         path = WEIGHTS / f"{name}.safetensors"
         store_network(network, about, path)
         stored = load_network(path, data.spec, name).network
+        assert isinstance(stored, Classifier)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
         right = accuracy(stored, data.split("test").first())
         print(f"{name}: {right:.2%} of the test split, {path.stat().st_size / 1000:.0f} kB, hash {digest}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -53,7 +55,7 @@ def test_the_table_of_models_is_current() -> None:
 @pytest.fixture
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, where judging takes few examples."""
-    monkeypatch.setattr(sys.modules["exnihilo.evaluation.evaluate"], "EXAMPLES", 16)
+    monkeypatch.setattr(importlib.import_module("exnihilo.evaluation.evaluate"), "EXAMPLES", 16)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -79,6 +81,17 @@ def test_the_quick_start_in_the_shell_runs(quick: Path) -> None:
         assert leaving.value.code in (0, None), line
     assert (quick / "samples.png").exists()
     assert (quick / "reports" / "vae" / "report.html").exists()
+
+
+def test_the_example_of_a_table_runs(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(ROOT / "examples" / "own_table.py"), run_name="__main__")
+    assert "diameter" in capsys.readouterr().out
+
+
+def test_the_example_of_digits_runs(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["digits.py", "0.5"])
+    runpy.run_path(str(ROOT / "examples" / "digits.py"), run_name="__main__")
+    assert (quick / "runs" / "example-digits.png").exists()
 
 
 @pytest.mark.parametrize("source", ["moons", "digits", "iris"])

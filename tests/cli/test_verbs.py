@@ -202,3 +202,13 @@ def test_compare_ends_in_a_report_and_a_sentence(exnihilo: Command) -> None:
     assert "report/report.html" in answer.out
     record = parsed(exnihilo(f"{line} --json"))  # finished models are reused
     assert record
+
+
+def test_a_comparison_stopped_by_the_user_exits_with_130(exnihilo: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("exnihilo.workbench.compare", stopped)
+    answer = exnihilo("compare gmm --data moons --seconds 1 --out report")
+    assert (answer.code, answer.out) == (130, "")
+    assert "Traceback" not in answer.err

@@ -141,12 +141,12 @@ def test_linear_collapse_follows_the_spectrum():
     for layer in (vae.encoder.layer, vae.decoder):
         layer.reset_parameters()
     fit(vae, x, 800, rate=2e-2)
-    assert int(active_units(vae.posterior(x))) == 3
+    assert int(active_units(vae.prior.kl(vae.posterior(x)))) == 3
 
 
 def test_active_units_counts_divergences():
     q = DiagonalNormal(torch.tensor([[1.0, 0, 0.2], [-1, 0, 0.2]]), torch.tensor([[0.0, 0, 0], [0, 0, 0]]))
-    assert active_units(q).item() == 2  # 0.5, 0 and 0.02 nats
+    assert active_units(StandardNormal(3).kl(q)).item() == 2  # 0.5, 0 and 0.02 nats
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------

@@ -55,14 +55,17 @@ def _print(result: Result, source: str, split: str) -> None:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("figure", "value", "95 % interval", "what and on what"):
+    for heading in ("figure", "value", "95 % interval", "what"):
         table.add_column(heading, justify="right" if heading == "value" else "left")
+    protocols: dict[str, None] = {}  # in the order of their first figure
     for name, value in result.values.items():
         interval = "" if value.low == value.high else f"{value.low:.4g} to {value.high:.4g}"
-        about = "; ".join([value.protocol, *value.notes])
-        table.add_row(Text(name, "green"), f"{value.value:.4g}", interval, Text(about, "dim"))
+        what, _, protocol = value.protocol.partition(" | ")
+        protocols[protocol] = None
+        table.add_row(Text(name, "green"), f"{value.value:.4g}", interval, Text("; ".join([what, *value.notes]), "dim"))
     page = console()
     page.print(Text(f"{result.name} on {source}, {split} split", "bold green"))
     page.print(table)
-    for note in result.notes:
-        page.print(Text("Mind  ", "bold yellow") + Text(note))
+    for heading, lines in (("Taken on", filter(None, protocols)), ("Mind", result.notes)):
+        for line in lines:
+            page.print(Text(f"{heading}  ", "bold") + Text(line))

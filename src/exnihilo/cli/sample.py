@@ -53,9 +53,8 @@ def sample(
     facts = {
         "recipe": record["recipe"],
         "options": dumps(record["options"]),
+        "sampling": dumps(pairs(o, "-o") | ({"label": label} if label is not None else {})),
         "seed": seed,
-        "label": label,
-        "sampling": dumps(pairs(o, "-o")),
         "weights": record["weights"],
     }
     files = save_samples(model.spec, x, out, metadata=facts)

@@ -42,7 +42,7 @@ class Noise:
     """One random stream per sample. `Noise(0, range(64))` is the noise of samples 0 to 63 of seed 0.
 
     Every draw advances all streams by the number of values taken per sample, so two models that ask for the same
-    shapes in the same order receive the same noise. Values are computed in float64 and rounded once.
+    shapes in the same order receive the same noise.
     """
 
     def __init__(
@@ -84,9 +84,10 @@ class Noise:
     def normal(self, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """[B, *shape], standard normal (Box & Muller, 1958), from 32 + 32 bits, so |value| < 6.7."""
         bits = self.bits(*shape)
-        radius = ((_shift(bits, 32).double() + 0.5) * 2.0**-32).log_().mul_(-2).sqrt_()
-        angle = (bits & 0xFFFFFFFF).double() * (2.0**-31 * math.pi)
-        return (radius * angle.cos()).to(dtype)
+        precision = torch.float64 if dtype == torch.float64 else torch.float32
+        radius = _shift(bits, 32).to(precision).add_(0.5).mul_(2.0**-32).log_().mul_(-2).sqrt_()
+        angle = (bits & 0xFFFFFFFF).to(precision).mul_(2.0**-31 * math.pi)
+        return radius.mul_(angle.cos_()).to(dtype)
 
     def like(self, x: Tensor) -> Tensor:
         """Standard normal of the shape of x [B, ...]."""

@@ -58,11 +58,12 @@ def _tie(chosen: Sequence[Row]) -> str:
     classical = [row for row in chosen if not row.deep]
     if classical and any(row.deep for row in chosen):
         return text + f", so {classical[0].name}, the simplest of them, is enough"
-    fast = max(chosen, key=lambda row: row.value("samples_per_second").value)  # type: ignore[union-attr]
-    wide = max(chosen, key=lambda row: row.value("recall").value)  # type: ignore[union-attr]
-    if fast is wide:
-        return text + f"; of them {fast.name} is the fastest and reaches most of the data"
-    return text + f"; of them {fast.name} is the fastest and {wide.name} reaches most of the data"
+    merits = [
+        (_winner(chosen, "samples_per_second"), "is the fastest"),
+        (_winner(chosen, "recall"), "is the most diverse"),
+    ]
+    told = [f"{name} {merit}" for name, merit in merits if name]
+    return text + (f"; of them {_and(told)}" if told else "")
 
 
 def _price(best: Row, candidates: Sequence[Row]) -> str:
@@ -80,6 +81,12 @@ def _price(best: Row, candidates: Sequence[Row]) -> str:
             return f"; if speed matters, {other.name} draws {short(float(f'{times:.1g}'))} times as fast"
         return f", at {short(speed.value)} samples a second"
     return ""
+
+
+def _winner(rows: Sequence[Row], key: str) -> str:
+    """The one row that wins a column beyond chance, or nothing."""
+    names = winners(rows, next(column for column in COLUMNS if column.key == key))
+    return names[0] if len(names) == 1 else ""
 
 
 def _ratio(row: Row) -> float:

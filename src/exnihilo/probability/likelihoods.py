@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 from exnihilo.core import Column, Noise
 from exnihilo.probability.distributions import normal_log_prob
@@ -111,7 +111,7 @@ class SquaredError(Likelihood):
 class Gaussian(Likelihood):
     """N(x; m, sigma^2) with one learned sigma for all entries, whose optimum is the mean squared error.
 
-    Rybkin et al., 2021, arXiv:2006.13202, Eq. 5. The floor keeps the density of repeated values finite.
+    Rybkin et al., 2021, arXiv:2006.13202. The floor keeps the density of repeated values finite.
     """
 
     def __init__(self, floor: float = 1e-2):
@@ -135,7 +135,7 @@ class Gaussian(Likelihood):
 
 
 class Bernoulli(Likelihood):
-    """Two values, `low` and 1; the parameters are logits. Only for data that are 0 or 1: on greys it is no likelihood."""
+    """Two values, `low` and 1; the parameters are logits. Of greys it would be no likelihood."""
 
     mass = True
 
@@ -144,8 +144,8 @@ class Bernoulli(Likelihood):
         self.low = low
 
     def entries(self, parameters: Tensor, x: Tensor) -> Tensor:
-        high = x > (self.low + 1) / 2
-        return logsigmoid(torch.where(high, parameters, -parameters))
+        high = (x > (self.low + 1) / 2).to(parameters)
+        return -binary_cross_entropy_with_logits(parameters, high, reduction="none")
 
     def mean(self, parameters: Tensor) -> Tensor:
         return self.low + (1 - self.low) * parameters.sigmoid()
@@ -196,8 +196,8 @@ class Categorical(Levels):
 class DiscretisedLogistic(Levels):
     """A logistic variable rounded to the levels: a location per entry, a learned scale for each place of x.
 
-    Kingma et al., 2016, arXiv:1606.04934, section 5.2 and appendix; here with exact masses. It knows that neighbouring levels
-    are alike.
+    Salimans et al., 2017, arXiv:1701.05517, Eq. 2 with one component. It knows that neighbouring levels are alike; the
+    mean is taken before rounding.
     """
 
     def __init__(self, shape: Sequence[int], levels: int, low: float = -1.0):

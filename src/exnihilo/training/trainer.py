@@ -271,8 +271,8 @@ class Trainer:
         if lowered:
             raise TrainingError(
                 f"{bad} was no longer finite at {where}, again after the rate was lowered to a tenth. The weights"
-                f" of round {self.place.round} are kept. Try a smaller rate, a smaller width, or look for outliers in the"
-                " data."
+                f" of round {self.place.round} are kept. Try a smaller rate, a smaller width, or look for outliers in"
+                " the data."
             )
         self.place.rate = 0.1
         self.good.place.rate = 0.1

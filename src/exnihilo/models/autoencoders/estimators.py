@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from exnihilo.core import Terms
-from exnihilo.probability.distributions import DiagonalNormal
 from exnihilo.probability.divergences import kl_normal
 
 if TYPE_CHECKING:
@@ -28,21 +27,20 @@ def elbo(model: VAE, x: Tensor, mask: Tensor | None = None) -> Terms:
     the entries would overweight the divergence by their number.
     """
     posterior = model.posterior(x)
-    z, log_q = posterior.sample(torch.randn_like(posterior.mean))
-    kl = model.prior.kl(posterior)
-    divergence = kl.flatten(1).sum(dim=1) if kl is not None else log_q - model.prior.log_prob(z)
+    z = posterior.at(torch.randn_like(posterior.mean))
+    kl = model.prior.kl(posterior)  # [B, *latent]
+    divergence = kl.flatten(1).sum(dim=1) if kl is not None else posterior.log_prob(z) - model.prior.log_prob(z)
     return {
         "reconstruction": -model.likelihood.log_prob(model.parameters_of(z), x, mask).mean(),
         "divergence": divergence.mean(),
-        "active_units": active_units(posterior),
+        "active_units": active_units(kl_normal(posterior.mean, posterior.log_variance) if kl is None else kl),
     }
 
 
 @torch.no_grad()
-def active_units(posterior: DiagonalNormal) -> Tensor:
-    """How many units of the code say anything: KL(q(z_k | x) || N(0, 1)) > 0.01 nats on average over the batch.
+def active_units(kl: Tensor) -> Tensor:
+    """How many units of the code say anything: KL(q(z_k | x) || p(z_k)) > 0.01 nats on average over the batch.
 
-    None of them active is posterior collapse: the decoder has learnt to do without the code.
+    kl: [B, *latent]. None of them active is posterior collapse: the decoder has learnt to do without the code.
     """
-    kl = kl_normal(posterior.mean, posterior.log_variance).mean(dim=0)
-    return (kl > ACTIVE).sum().to(posterior.mean)
+    return (kl.mean(dim=0) > ACTIVE).sum().to(kl)

@@ -149,7 +149,7 @@ class VAE(GenerativeModel):
         posterior = self.posterior(x)
         noise = Noise(seed, len(x), device=x.device)
         if k == 1 and (kl := self.code.kl(posterior)) is not None:
-            z, _ = posterior.sample(noise.like(posterior.mean))
+            z = posterior.at(noise.like(posterior.mean))
             return self.likelihood.log_prob(self.parameters_of(z), x) - kl.flatten(1).sum(dim=1)
         parts = []
         at_once = max(1, 4096 // len(x))

@@ -61,7 +61,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
         super().__init__(negative, sweeps=sweeps, updates=updates, optimizer=optimizer, batch=batch)
         size = math.prod(shape)
         self.shape, self.units, self.low, self.grey = tuple(shape), units, low, grey
-        self.weight = nn.Parameter(0.01 * torch.randn(size, hidden))
+        small = 0.01 if units == "bernoulli" else 1 / math.sqrt(size)  # standardised data have no pull at W = 0
+        self.weight = nn.Parameter(small * torch.randn(size, hidden))
         self.visible_bias = nn.Parameter(torch.zeros(size))
         self.hidden_bias = nn.Parameter(torch.zeros(hidden))
         self.log_scale = nn.Parameter(torch.zeros(size)) if units == "gaussian" else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from exnihilo.core import DataSpec, OptionError, linear, recipe, sgd
+from exnihilo.core import DataSpec, OptionError, adam, linear, recipe, sgd
 from exnihilo.models.energy.boltzmann import RestrictedBoltzmannMachine
 from exnihilo.models.energy.negatives import Contrastive, Persistent
 
@@ -39,5 +39,7 @@ def rbm(
         low=data.low,
         grey=units == "bernoulli" and data.levels != 2,
         sweeps=sweeps,
-        optimizer=sgd(0.1 if units == "bernoulli" else 0.01, decay=1e-4, schedule=linear(0.0)),
+        optimizer=sgd(0.1, decay=1e-4, schedule=linear())
+        if units == "bernoulli"
+        else adam(1e-2, clip=5.0, schedule=linear()),
     )
