@@ -1,10 +1,10 @@
 """exnihilo, out of noise: every family of deep generative models behind one interface, on your own data.
 
-    import exnihilo as xn
-    data = xn.load_data("digits")
-    model = xn.create("flow_matching", data)
-    run = xn.train(model, data, seconds=60, out="runs/digits")
-    x = xn.load("runs/digits").sample(64, seed=0)
+import exnihilo as xn
+data = xn.load_data("digits")
+model = xn.create("flow_matching", data)
+run = xn.train(model, data, seconds=60, out="runs/digits")
+x = xn.load("runs/digits").sample(64, seed=0)
 """
 
 from __future__ import annotations

@@ -65,22 +65,20 @@ def test_the_contrast_features_see_what_mean_and_covariance_do_not() -> None:
     assert seen / reference.floor > 50
 
 
-def test_pictures_get_a_classifier_or_an_autoencoder(own_cache: Path) -> None:
+def test_pictures_without_labels_get_an_autoencoder() -> None:
     pictures = np.random.default_rng(0).integers(0, 256, (60, 9, 7, 3), dtype=np.uint8)
     data = load_data(pictures)
     assert network_kind(data) == "autoencoder"
     extractor = choose_extractor(data)
     assert extractor.features(data.first().x).shape == (60, 64)
     assert extractor.classify(data.first().x) is None
-    labelled = load_data(pictures, label=np.arange(60) % 2) if "label" in _options(pictures) else None
-    if labelled is not None:
-        assert network_kind(labelled) == "classifier"
 
 
-def _options(source: object) -> tuple[str, ...]:
-    from exnihilo.data import data_options
-
-    return tuple(data_options(source))
+def test_the_network_suits_the_data() -> None:
+    long = np.random.default_rng(0).normal(size=(120, 70)).astype(np.float32)
+    assert network_kind(load_data(long)) == "autoencoder"
+    assert network_kind(load_data("mnist5k")) == "classifier"
+    assert network_kind(load_data("moons")) == "contrast"
 
 
 def test_efficientnet_is_checked_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ def test_linear_collapse_follows_the_spectrum():
 
 def test_active_units_counts_divergences():
     q = DiagonalNormal(torch.tensor([[1.0, 0, 0.2], [-1, 0, 0.2]]), torch.tensor([[0.0, 0, 0], [0, 0, 0]]))
-    assert active_units(StandardNormal(3).kl(q)).item() == 2  # 0.5, 0 and 0.02 nats
+    assert active_units(StandardNormal((3,)).kl(q)).item() == 2  # 0.5, 0 and 0.02 nats
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------

@@ -120,7 +120,7 @@ def test_the_walk_that_computes_only_what_is_new_equals_whole_passes(name: str) 
     model = shaken(spec, conditional=bool(spec.classes)).double()
     assert isinstance(model, Autoregressive)
     vector = model._vector(3, torch.tensor([0, 1, -1]) % max(1, spec.classes)) if spec.classes else None
-    short, full = model.network.walk(3, vector), FullWalk(model.network, spec.shape, 3, vector)
+    short, full = model.network.walk(3, vector), FullWalk(model.network, 3, vector)
     noise_short, noise_full = Noise(0, 3), Noise(0, 3)
     with torch.no_grad():
         for place in model.network.order():
@@ -138,6 +138,15 @@ def test_samples_are_levels_and_their_own_whatever_the_batch() -> None:
         assert torch.equal(spec.quantise(x), x) or torch.allclose(spec.quantise(x), x, atol=1e-6), name
         assert x.std() > 0
         torch.testing.assert_close(model.sample(1, seed=Noise(3, [4])), x[4:5])
+
+
+def test_half_precision_does_not_round_the_density() -> None:
+    spec = SPECS["grey"]
+    model, x = shaken(spec), spec.from_levels(torch.randint(0, 17, (3, *spec.shape)))
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model.log_prob(x)
+    assert half.dtype == torch.float32
+    torch.testing.assert_close(half, model.log_prob(x).detach(), atol=0, rtol=0.02)
 
 
 def test_classes_by_bayes_rule() -> None:

@@ -242,6 +242,17 @@ def test_one_sweep_from_data_is_contrastive_divergence() -> None:
     torch.testing.assert_close(-model.weight.grad, by_hand.detach())
 
 
+def test_half_precision_does_not_round_the_energy() -> None:
+    model = golden_model()
+    x = ALL.float()
+    exact = model.log_prob(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(model.log_prob(x), exact)
+        model.loss(Batch(x))["gap"].backward()
+    assert model.weight.grad is not None
+    assert model.weight.grad.isfinite().all()
+
+
 # -- what it is asked for --------------------------------------------------------------------------------------------
 
 

@@ -149,16 +149,17 @@ def test_lazy_losses_are_scaled(data):
 
 def test_stages_share_the_steps_and_rest_in_between(data):
     class Watch(Hook):
-        rounds: list[tuple[str, bool, bool]] = []
+        def __init__(self):
+            self.rounds = []
 
         def round(self, trainer):
             model = trainer.model
             stage = trainer.stages[trainer.place.stage].name
             self.rounds.append((stage, model.blocks[0].training, model.blocks[1].training))
 
-    Watch.rounds = []
-    model = finish(Growing, data, hooks=[Watch()]).model
-    assert Watch.rounds == [("small", True, False)] * 8 + [("large", False, True)] * 4
+    watch = Watch()
+    model = finish(Growing, data, hooks=[watch]).model
+    assert watch.rounds == [("small", True, False)] * 8 + [("large", False, True)] * 4
     assert int(model.level) == 1
 
 

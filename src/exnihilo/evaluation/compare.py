@@ -71,8 +71,7 @@ class Comparison:
                 raise KeyboardInterrupt
             row.seconds, row.rounds = float(run.record["seconds"]), sum(run.record["rounds"])
             row.journal, row.warnings, row.path = run.journal, list(run.record.get("warnings", [])), folder
-            row.result = self.judge(run, folder)
-            row.result.name = entry.name
+            row.result = self.judge(entry.name, run, folder)
         except RunError:
             raise
         except Exception as error:
@@ -83,10 +82,12 @@ class Comparison:
             self.say(f"{entry.name} failed: {row.error} ({log})")
         self.rows.append(row)
 
-    def judge(self, run: Run, folder: Path) -> Result:
+    def judge(self, name: str, run: Run, folder: Path) -> Result:
         """The figures of a finished run, from `evaluation/` in its folder if they were taken by the same protocol."""
         threads = self.threads or torch.get_num_threads()
-        key = digest({"weights": run.record["weights"], "protocol": self.reference.protocol, "threads": threads})
+        key = digest(
+            {"name": name, "weights": run.record["weights"], "protocol": self.reference.protocol, "threads": threads}
+        )
         stored, pictures = folder / "evaluation" / "result.json", folder / "evaluation" / "pictures.safetensors"
         if stored.exists() and pictures.exists():
             record = json.loads(stored.read_text())
@@ -96,6 +97,7 @@ class Comparison:
                 result.samples, result.neighbours = tensors.get("samples"), tensors.get("neighbours")
                 return result
         result = evaluate(run.model, self.data, seed=self.seed, reference=self.reference)
+        result.name = name
         stored.parent.mkdir(exist_ok=True)
         shown = {"samples": result.samples, "neighbours": result.neighbours}
         write_atomic(pictures, dump({name: tensor for name, tensor in shown.items() if tensor is not None}))

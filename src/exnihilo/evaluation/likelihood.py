@@ -70,9 +70,13 @@ def _log_prob(model: GenerativeModel, x: Tensor, label: Tensor | None, exact: bo
 def _part(model: GenerativeModel, x: Tensor, label: Tensor | None, exact: bool, seed: int) -> Tensor:
     if not (model.labelled and model.spec.classes) or label is None:
         return model.log_prob(x) if exact else _bound(model, x, None, seed)
-    shares = torch.tensor(model.spec.class_shares or [1 / model.spec.classes] * model.spec.classes).log()
+    shares = torch.tensor(model.spec.class_shares or [1 / model.spec.classes] * model.spec.classes, device=x.device)
+    shares = shares.log()
     if exact:  # log p(x) = log sum_c share_c p(x | c)
-        each = [model.log_prob(x, label=torch.full((len(x),), c)).double() + shares[c] for c in range(len(shares))]
+        each = [
+            model.log_prob(x, label=torch.full((len(x),), c, device=x.device)).double() + shares[c]
+            for c in range(len(shares))
+        ]
         return torch.stack(each).logsumexp(dim=0)
     joint = shares[label.clamp_min(0)] * (label >= 0)  # log p(x) >= log share_c + log p(x | c)
     return _bound(model, x, label, seed) + joint

@@ -57,7 +57,7 @@ def trilemma(rows: Sequence[Row]) -> bytes | None:
     """Quality (upwards), speed (to the right) and diversity (colour and size) of every row that was sampled.
 
     The generative learning trilemma (Xiao et al., 2022, arXiv:2112.07804, Figure 1). Both axes are logarithmic; bars
-    are the 95 % intervals of the distance ratio; copiers are hollow, as their quality is not theirs.
+    are the 95 % intervals of the distance ratio, cut at half of it; copiers are hollow, as their quality is not theirs.
     """
     shown = [row for row in rows if row.role in ("model", "baseline") and row.value("ratio") and row.value("recall")]
     shown = [row for row in shown if row.value("samples_per_second")]
@@ -72,7 +72,7 @@ def trilemma(rows: Sequence[Row]) -> bytes | None:
         assert speed is not None
         assert ratio is not None
         assert recall is not None
-        bars = [[ratio.value - max(ratio.low, 0.05)], [ratio.high - ratio.value]]
+        bars = [[ratio.value - max(ratio.low, ratio.value / 2)], [ratio.high - ratio.value]]
         axes.errorbar(speed.value, ratio.value, yerr=bars, fmt="none", ecolor=GREY, elinewidth=1, capsize=3, zorder=2)
         style: dict[str, Any] = {"c": [recall.value], "cmap": "viridis", "vmin": 0, "vmax": 1, "zorder": 3}
         if row.result is not None and row.result.copies:

@@ -253,8 +253,14 @@ def _bar(value: Value, limits: tuple[float, float]) -> dict[str, float]:
 def _subtitle(row: Row) -> str:
     """What stands below a name."""
     words = {"floor": "the floor", "ceiling": "the ceiling", "baseline": "baseline", "model": ""}
-    parts = [words[row.role], row.family, f"trained {short(row.seconds)} s" if row.path else ""]
+    parts = [words[row.role], row.family, _trained(row)]
     return " · ".join(part for part in parts if part)
+
+
+def _trained(row: Row) -> str:
+    if row.path is None:
+        return ""
+    return f"trained {short(row.seconds)} s" if row.rounds else "closed form"
 
 
 def _file_name(name: str) -> str:

@@ -62,7 +62,7 @@ class Value:
 
 def exactly(value: float, n: int, protocol: str, *notes: str) -> Value:
     """A figure without sampling error, such as a count: its interval is a point."""
-    return Value(value, value, value, n, protocol, notes)
+    return Value(float(value), float(value), float(value), n, protocol, notes)
 
 
 def statistically_best(values: Mapping[str, Value], *, smaller: bool) -> list[str]:

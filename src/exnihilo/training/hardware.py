@@ -88,12 +88,12 @@ def choose_threads(model: Trainable, data: Data, device: torch.device) -> int:
     if "OMP_NUM_THREADS" in os.environ or device.type != "cpu":
         return torch.get_num_threads()
     candidates = sorted({1, torch.get_num_threads(), os.cpu_count() or 1})
-    copy = deepcopy(model).train()
-    return min(candidates, key=lambda count: _turn_seconds(copy, data, count))
+    return min(candidates, key=lambda count: turn_seconds(model, data, count))
 
 
-def _turn_seconds(model: Trainable, data: Data, count: int) -> float:
-    """Seconds of the losses and gradients of the first stage with players, the better of two turns."""
+def turn_seconds(model: Trainable, data: Data, count: int) -> float:
+    """Seconds of the losses and gradients of the first stage with players on a copy, the better of two turns."""
+    model = deepcopy(model).train()
     players = next((found for stage in model.stages() if (found := list(stage.players()))), [])
     seconds = []
     with use_threads(count), seeded("threads"):

@@ -73,7 +73,7 @@ class Progress(Hook):
         left = (rounds - place.round) / rate if rounds else place.stage_seconds * (1 / max(done, 1e-3) - 1)
         stage = f" {trainer.stages[place.stage].name}" if len(trainer.stages) > 1 else ""
         text = f"{self.name}{stage} {done:4.0%}  round {place.round}{f'/{rounds}' if rounds else ''}"
-        self._show(f"{text}  {rate:.1f}/s  {_clock(left)} left  {self.figures}", terminal)
+        self._show(f"{text}  {rate:.1f}/s  {clock(left)} left  {self.figures}", terminal)
 
     def mark(self, trainer: Trainer, line: dict[str, float]) -> None:
         shown = {name: value for name, value in line.items() if not name.endswith("/gradient")}
@@ -142,7 +142,7 @@ class TensorBoard(Hook):
         self.writer.flush()  # type: ignore[no-untyped-call]
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -19,8 +19,8 @@ from exnihilo.training.budget import Budget
 from exnihilo.training.card import model_card
 from exnihilo.training.diagnosis import Diagnosis
 from exnihilo.training.folder import FORMAT, RunFolder, digest, dump
-from exnihilo.training.hardware import Hardware, Precision, choose_threads, estimate_bytes, use_threads
-from exnihilo.training.hooks import Hook, Journal, Pictures, Progress, TensorBoard
+from exnihilo.training.hardware import Hardware, Precision, choose_threads, estimate_bytes, turn_seconds, use_threads
+from exnihilo.training.hooks import Hook, Journal, Pictures, Progress, TensorBoard, clock
 from exnihilo.training.state import load_tensors, shared_tensors
 from exnihilo.training.trainer import Trainer
 
@@ -243,16 +243,22 @@ def _total(place: dict[str, Any]) -> int:
 
 
 def _announce(trainer: Trainer, resumed: int) -> None:
-    """Size, memory and budget, before the first round."""
+    """Size, memory and time, before the first round."""
     watcher = next((hook for hook in trainer.hooks if isinstance(hook, Progress)), None)
     if watcher is None:
         return
-    weights = sum(weight.numel() for weight in trainer.model.parameters())
     if resumed:
         return watcher.say(f"going on from round {resumed}")
-    memory = estimate_bytes(trainer.model, trainer.data.split("train")) / 1e6
-    budget = trainer.budget
-    length = f"{budget.steps} steps" if budget.steps is not None else f"{budget.seconds:g} seconds"
+    if not any(list(stage.players()) for stage in trainer.stages):
+        return watcher.say("solved without steps")
+    train, steps = trainer.data.split("train"), trainer.budget.steps
+    weights = sum(weight.numel() for weight in trainer.model.parameters())
+    memory = estimate_bytes(trainer.model, train) / 1e6
+    if steps is None:
+        length = f"{trainer.budget.seconds:g} seconds"
+    else:
+        seconds = steps * turn_seconds(trainer.model, train, torch.get_num_threads())
+        length = f"{steps} steps, about {clock(max(seconds, 1))} min"
     watcher.say(f"{weights:,} parameters, about {memory:.0f} MB to train, {length}")
 
 

@@ -42,7 +42,8 @@ class Autoregressive(GenerativeModel):
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         if self.labelled and label is None:
             return self._mixture(x)
-        return self.likelihood.log_prob(self.network(x, self._vector(len(x), label)), x)
+        parameters = self.network(x, self._vector(len(x), label))
+        return self.likelihood.log_prob(parameters.to(x.dtype), x)  # in half precision hundreds of nats are rounded
 
     def _mixture(self, x: Tensor) -> Tensor:
         """[B] log sum_c p(c) p(x | c)."""

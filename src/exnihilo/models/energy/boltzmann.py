@@ -97,7 +97,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
         return x.reshape(len(state), *self.shape)
 
     def state_energy(self, state: Tensor) -> Tensor:
-        return self.machine.free_energy(state)
+        with torch.autocast(state.device.type, enabled=False):  # in half precision hundreds of nats are rounded
+            return self.machine.free_energy(state.to(self.weight.dtype))
 
     def kernel(self, state: Tensor, chance: Chance) -> Tensor:
         return self.machine.mean_sweep(state, chance) if self.grey else self.machine.sweep(state, chance)
