@@ -89,31 +89,25 @@ class GenerativeModel(Trainable):
     # -- what it can do ------------------------------------------------------------------------------------------
 
     @classmethod
-    def class_capabilities(cls) -> tuple[str, ...]:
-        """What every model of this class can do, by what the class overrides and what follows from that."""
-        base = GenerativeModel
-        have = {
-            name
-            for name in (*CAPABILITIES, "draw")
-            if name != "sample" and getattr(cls, name) is not getattr(base, name)
-        }
+    def class_capabilities(cls, withdrawn: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """What every model of this class can do: what it overrides, less what is withdrawn, and what follows."""
+        names = {*CAPABILITIES, "draw"} - {"sample"} - withdrawn
+        have = {name for name in names if getattr(cls, name) is not getattr(GenerativeModel, name)}
         for name, needs in DERIVED.items():  # in an order in which each is derived after its needs
-            if have.issuperset(needs):
+            if have.issuperset(needs) and name not in withdrawn:
                 have.add(name)
         return tuple(name for name in CAPABILITIES if name in have)
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What this model can do."""
-        have = set(self.class_capabilities()) - self.withdrawn
+        """What this model can do. Levels have no score, and a labelled density classifies."""
+        have = set(self.class_capabilities(self.withdrawn | ({"score"} if self.mass else set())))
         if self.labelled and self.spec.classes and "log_prob" in have:
             have.add("classify")
         return tuple(name for name in CAPABILITIES if name in have)
 
     def _lacks(self, capability: str) -> Unsupported:
-        from exnihilo.core.registry import (
-            list_models,
-        )  # the registry knows models, so it imports this module
+        from exnihilo.core.registry import list_models  # there, models are known
 
         others = [entry.name for entry in list_models() if capability in entry.capabilities]
         have = f" It can: {listing(self.capabilities)}." if self.capabilities else ""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
+import sys
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from exnihilo.training import Budget, Trainer
 WEIGHTS = Path(__file__).parent / "weights"
 CONTRAST_LIMIT = 64  # vectors up to this long, and all tables, get a contrast network
 STEPS = 600  # of a small network that is trained on the user's data
+MEASURED = 2000  # examples by which labels are counted and a classifier is measured
 VERSION = 1  # of architecture and training of such networks; part of the cache's file name
 LITE0_SHA = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -37,16 +40,18 @@ class Extractor(ABC):
     hash: str
     dim: int
     preprocessing: str = "model space"
+    samples: int = 1500  # drawn from every model where nobody says how many; fewer where features are slow
+    block: int = 256  # examples at once
 
     @property
     def identity(self) -> str:
         """Name, hash and preprocessing, as they stand in every protocol."""
         return f"{self.name}@{self.hash} ({self.dim} numbers, {self.preprocessing})"
 
-    def features(self, x: Tensor, block: int = 256) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """[N, dim] float32 of examples [N, *shape], a block at a time."""
         with torch.no_grad():
-            return torch.cat([self.extract(part) for part in x.split(block)])
+            return torch.cat([self.extract(part) for part in x.split(self.block)])
 
     @abstractmethod
     def extract(self, x: Tensor) -> Tensor:
@@ -90,6 +95,8 @@ class Lite0(Extractor):
     name = "efficientnet-lite0"
     hash = LITE0_SHA[:8]
     dim = 1280
+    samples = 500  # about twenty a second on one core
+    block = 16
     preprocessing = "bicubic 224 with antialias, (v - 127) / 128, pooled"
 
     def __init__(self) -> None:
@@ -102,7 +109,9 @@ class Lite0(Extractor):
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if found != LITE0_SHA:
             raise DataError(f"{path} is not the known network: its hash is {found[:8]}, not {self.hash}. Reinstall it.")
-        self.network: Any = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+        with contextlib.redirect_stdout(sys.stderr):  # it announces itself
+            network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path))
+        self.network: Any = network.eval()
 
     def extract(self, x: Tensor) -> Tensor:
         """Pooled features; grey pictures count as three equal channels."""
@@ -161,8 +170,9 @@ def network_kind(data: Data) -> str:
     spec = data.spec
     if spec.kind == "table" or (spec.kind == "vector" and spec.size <= CONTRAST_LIMIT):
         return "contrast"
-    label = data.split("train").first().label if spec.classes > 1 else None
-    known = 0 if label is None else int((label >= 0).sum())
+    train = data.split("train")
+    label = train.batch(0, min(len(train), MEASURED), 0).label if spec.classes > 1 else None
+    known = 0.0 if label is None else float((label >= 0).double().mean()) * len(train)
     return "classifier" if known >= 20 * max(spec.classes, 1) else "autoencoder"
 
 
@@ -178,7 +188,7 @@ def train_network(data: Data, steps: int = STEPS, seed: int = 0) -> tuple[Networ
         raise KeyboardInterrupt
     note = f"trained on the training split for {steps} steps"
     if isinstance(network, Classifier):
-        right = accuracy(network, data.split("test").first())
+        right = accuracy(network, data.split("test").first(MEASURED))
         note += f", names {right:.1%} of the test split rightly"
     return network.eval(), {"kind": kind, "shape": list(spec.shape), "levels": spec.levels, "note": note}
 

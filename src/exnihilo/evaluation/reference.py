@@ -14,7 +14,6 @@ from exnihilo.evaluation.extractors import Extractor, choose_extractor
 from exnihilo.evaluation.memorisation import nearest
 from exnihilo.evaluation.statistics import FeatureStatistics, collect
 
-SAMPLES = 1500  # drawn from every model, at most
 EXAMPLES = 10_000  # real ones held, at most
 BYTES = 256e6  # of real examples held, at most
 
@@ -39,7 +38,7 @@ class Reference:
     def of(
         cls, data: Data, *, n: int | None = None, seed: int = 0, split: str = "test", extractor: Extractor | None = None
     ) -> Reference:
-        """Prepared with the data's default extractor; n defaults to the training examples, at most 1500."""
+        """Prepared with the data's default extractor; n defaults to the training examples, at most 1500 (photographs: 500)."""
         if split not in ("test", "validation", "train"):
             raise DataError(f"There is no split {split!r}. Splits are: train, validation, test.")
         train = _fair_part(data.split("train"))
@@ -49,10 +48,11 @@ class Reference:
                 f"The {split} split has {len(test)} examples and the training split {len(train)}; nothing can be said"
                 " of a model with fewer than four in each. Bring more examples."
             )
-        n = n or min(len(data.split("train")), SAMPLES)
+        extractor = extractor or choose_extractor(data)
+        n = n or min(len(data.split("train")), extractor.samples)
         if n < 4:
             raise DataError(f"n={n} samples are too few to judge a model by; take at least 4, better 1000.")
-        return cls(data, split, n, seed, extractor or choose_extractor(data), train, test)
+        return cls(data, split, n, seed, extractor, train, test)
 
     @property
     def protocol(self) -> str:
