@@ -86,8 +86,10 @@ class Histogram(GenerativeModel):
         given: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Every entry by itself."""
-        index = noise.categorical(self.logits.expand(len(noise), -1, -1))
+        """Every entry by itself, by inverting its distribution function."""
+        upper = self.logits.exp().cumsum(dim=1)[:, :-1].contiguous()  # [D, levels - 1]
+        uniform = noise.uniform(self.spec.size, dtype=torch.float64)  # [B, D]
+        index = torch.searchsorted(upper, uniform.T.contiguous(), right=True).T
         return self.spec.from_levels(index).view(len(noise), *self.spec.shape)
 
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:

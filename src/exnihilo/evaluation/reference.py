@@ -38,7 +38,7 @@ class Reference:
     def of(
         cls, data: Data, *, n: int | None = None, seed: int = 0, split: str = "test", extractor: Extractor | None = None
     ) -> Reference:
-        """Prepared with the data's default extractor; n defaults to the training examples, at most 1500 (photographs: 500)."""
+        """Prepared with the data's default extractor; n defaults to the training examples, at most 1500 or 500."""
         if split not in ("test", "validation", "train"):
             raise DataError(f"There is no split {split!r}. Splits are: train, validation, test.")
         train = _fair_part(data.split("train"))
