@@ -107,10 +107,16 @@ def evaluate(
     if "log_prob_bound" in model.capabilities:
         key, value = likelihood(model, test, protocol, seed=seed)
         result.values[key] = value
-    if "reconstruct" in model.capabilities:
+    if "reconstruct" in model.capabilities and _compresses(model, test.x[:1]):
         result.values["reconstruction"] = _reconstruction(model, test.x, protocol)
     result.values["numbers"] = exactly(numbers(model), 1, "learned numbers in the model")
     return result
+
+
+@torch.no_grad()
+def _compresses(model: GenerativeModel, x: Tensor) -> bool:
+    """Whether the code is shorter than the example: a code of full length restores whatever the model has learnt."""
+    return "encode" not in model.capabilities or model.encode(x).numel() < x.numel()
 
 
 @torch.no_grad()
