@@ -316,3 +316,10 @@ def test_a_budget_of_seconds_fixes_its_rounds_once(data):
     trainer.run()
     assert 0.2 < trainer.place.seconds < 0.7
     assert trainer.place.rounds[0] > 20
+
+
+@pytest.mark.slow
+def test_compiled_training_goes_where_the_plain_one_goes(data):
+    plain = finish(Replay, data)
+    compiled = finish(Replay, data, hardware=Hardware("cpu", compile=True))
+    torch.testing.assert_close(plain.model.front.weight, compiled.model.front.weight, rtol=1e-3, atol=1e-4)

@@ -22,12 +22,12 @@ from exnihilo.probability.likelihoods import (
 
 LikelihoodName = Literal["auto", "gaussian", "bernoulli", "logistic", "mixture_logistic", "categorical"]
 
-SMALL_SIDE = 12  # pictures up to this side are vectors: fully connected networks learn them faster and better
+SMALL = 1024  # pictures of up to so many numbers are vectors: fully connected networks learn them faster and better
 
 
 def convolutional(data: DataSpec) -> bool:
     """Whether the networks for these data are convolutional."""
-    return data.kind == "image" and min(data.shape[1:]) > SMALL_SIDE
+    return data.kind == "image" and data.size > SMALL
 
 
 def channels(width: int) -> int:
