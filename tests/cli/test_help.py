@@ -8,7 +8,22 @@ import pytest
 from exnihilo import __version__
 from tests.cli.conftest import Command
 
-VERBS = ("compare", "data", "train", "sample", "evaluate", "models", "show")
+VERBS = (
+    "compare",
+    "data",
+    "train",
+    "sample",
+    "evaluate",
+    "traverse",
+    "interpolate",
+    "arithmetic",
+    "project",
+    "models",
+    "impute",
+    "represent",
+    "balance",
+    "show",
+)
 
 
 def test_help_shows_every_verb_and_the_main_job(exnihilo: Command) -> None:

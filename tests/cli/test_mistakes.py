@@ -17,7 +17,10 @@ MISTAKES = [
     ("train nowhere.py:mine moons --steps 1", r"no file 'nowhere.py'; an own recipe is named FILE.py:FUNCTION"),
     ("train vae moons --steps 1 -o latnet=2", r"vae has no option 'latnet'. Did you mean 'latent'\?"),
     ("train vae moons --steps 1 -o latent=many", r"latent=many is not allowed.*a whole number"),
-    ("train vae moons --steps 1 -o latent", r"-o latent is not allowed. It takes option=value"),
+    (
+        "train vae moons --steps 1 -o latent",
+        r"-o latent is not allowed. It takes option=value, for example -o width=32",
+    ),
     ("train vae moons --steps 1 -o latent=2 -o latent=3", r"-o latent is given twice"),
     ("train vae moons --steps 1 -o seed=2", r"vae has no option 'seed'"),
     ("train dcgan moons --steps 1", r"dcgan models image, not vector data. For vector data: .*vae"),

@@ -133,3 +133,18 @@ def test_a_density_of_levels_is_validated_on_dequantised_data() -> None:
     exact = float(-model.log_prob(x).mean().detach())
     assert nats > exact + 0.01  # the noise added to the levels, of variance 1/12 each, costs half of it each
     assert nats == pytest.approx(exact + 1 / 12, abs=0.02)
+
+
+def test_validation_without_a_gradient_still_counts_what_is_minimised_and_nothing_else() -> None:
+    class Penalised(Coder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(2.0))
+
+        def loss(self, batch: Batch) -> dict[str, torch.Tensor]:
+            return {"error": self.weight, "penalty": 3 * self.weight, "logged": torch.tensor(100.0)}
+
+    with torch.no_grad():
+        figures = stamped(Penalised()).validate(Batch(torch.zeros(2, 2)))
+    assert float(figures["loss"]) == 8.0
+    assert not figures["loss"].requires_grad

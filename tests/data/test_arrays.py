@@ -161,7 +161,7 @@ def test_npy(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", BYTES)
     assert load_data(tmp_path / "x.npy").fingerprint == load_data(BYTES).fingerprint
     np.save(tmp_path / "o.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(DataError, match=r"o.npy cannot be read as an array"):
+    with pytest.raises(DataError, match=r"o.npy cannot be read as an array: it holds Python objects"):
         load_data(str(tmp_path / "o.npy"))
     (tmp_path / "t.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:200])
     with pytest.raises(DataError, match=r"t.npy cannot be read"):

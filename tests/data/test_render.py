@@ -138,3 +138,19 @@ def test_a_description_says_it_all(tmp_path: Path) -> None:
         assert part in text
     assert "8 x 8 pixels, grey, 17 levels" in describe(load_data("digits"))[0]
     assert preview(load_data("digits"), tmp_path / "p.png").is_file()
+
+
+def test_dates_are_written_as_dates(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=20), "n": np.arange(20) / 3})
+    frame["moment"] = frame.day + pd.Timedelta(hours=13, minutes=5)
+    frame.loc[3, "day"] = pd.NaT
+    data = load_data(frame)
+    save_samples(data.spec, data.spec.encode(pd.DataFrame({
+        "day": [18262.0, np.nan], "n": [0.5, 1.0], "moment": [18263.5, 18264.0],
+    })), tmp_path / "rows.csv")  # fmt: skip
+    rows = pd.read_csv(tmp_path / "rows.csv")
+    assert rows["day"][0] == "2020-01-01"
+    assert rows["day"].isna().tolist() == [False, True]
+    assert rows["moment"].tolist() == ["2020-01-02 12:00:00", "2020-01-03 00:00:00"]
+    with_npz = save_samples(data.spec, data.first(4).x, tmp_path / "rows.npz")[0]
+    assert np.load(with_npz)["moment"][0] == "2020-01-01 13:05:00"

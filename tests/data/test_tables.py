@@ -139,6 +139,13 @@ def test_constant_columns_are_named() -> None:
     assert data.first().x.isfinite().all()
 
 
+def test_a_number_that_never_changes_stays_what_it_is_in_samples() -> None:
+    data = load_data(FRAME.assign(same=7, fraction=0.25))
+    rows = data.spec.decode(data.spec.quantise(data.first().x + 0.4 * torch.randn(N, data.spec.size)))
+    assert set(rows["same"]) == {7}
+    assert set(rows["fraction"]) == {0.25}
+
+
 @pytest.mark.parametrize(
     ("frame", "options", "message"),
     [

@@ -119,6 +119,8 @@ def test_mistakes_are_told_before_anything_is_trained(iris: Dataset, tmp_path: P
     ):
         with pytest.raises(error, match=text):
             compare(names, iris, steps=3, out=tmp_path / "r", say=quiet)
+    with pytest.raises(OptionError, match="no device 'gpu'"):
+        compare(["gmm"], iris, steps=1, out=tmp_path / "r", device="gpu", say=quiet)
     with pytest.raises(OptionError, match="seconds=0"):
         compare(["gmm"], iris, seconds=0, out=tmp_path / "r", say=quiet)
     assert not (tmp_path / "r").exists()
@@ -157,6 +159,7 @@ def row(name: str, ratio: float, half: float, *, deep: bool = True, copies: bool
         "ratio": Value(ratio, ratio - half, ratio + half, 1000, "ratio"),
         "recall": Value(0.5, 0.4, 0.6, 1000, "recall"),
         "distance_ratio": Value(0.3 if copies else 1.0, 0.3, 0.4 if copies else 1.1, 1000, "distance"),
+        "preference_ratio": Value(0.3 if copies else 1.0, 0.3, 0.4 if copies else 1.1, 1000, "distance"),
         "samples_per_second": Value(speed, speed, speed, 1000, "speed"),
     }
     return Row(name, "model", Result(name, values), deep=deep)
@@ -164,7 +167,7 @@ def row(name: str, ratio: float, half: float, *, deep: bool = True, copies: bool
 
 def test_a_clear_winner_is_named_with_its_figures() -> None:
     text = advise([row("a", 2, 0.2), row("b", 4, 0.3), row("c", 9, 1)], 360)
-    assert text.startswith("A suits these data best")
+    assert text.startswith("a suits these data best")
     assert "2 (1.8–2.2)" in text
     assert "the next, b, 4 (3.7–4.3)" in text
 
@@ -179,7 +182,7 @@ def test_what_cannot_be_told_apart_is_said() -> None:
 def test_a_copier_is_never_recommended() -> None:
     rows = [row("copier", 1, 0.1, copies=True), row("honest", 3, 0.1)]
     text = advise(rows, 360)
-    assert text.startswith("Honest suits")
+    assert text.startswith("honest suits")
     assert "copier copies training examples" in text
     assert winners(rows, COLUMNS[0]) == ["honest"]
     assert advise(rows[:1], 360).startswith("No model could be recommended")

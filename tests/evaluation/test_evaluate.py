@@ -103,6 +103,7 @@ def test_other_splits_and_counts_are_named(digits: Dataset) -> None:
     model = Known(digits.spec, digits.split("validation").first().x)
     result = evaluate(model, digits, split="train", n=50)
     assert "own training data" in result.notes[0]
+    assert 0.5 < result["distance_ratio"].value < 2  # over the distance of examples that are new, also here
     assert "train n=1293" in result["frechet"].protocol
     with pytest.raises(DataError, match="no split 'tset'"):
         evaluate(model, digits, split="tset")

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, DataSpec
+from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise, Terms
 from exnihilo.data import Dataset
 from exnihilo.evaluation.baselines import Histogram, UniformNoise
 from exnihilo.evaluation.evaluate import evaluate
-from exnihilo.evaluation.likelihood import likelihood, log_likelihood
+from exnihilo.evaluation.likelihood import bound_parts, likelihood, log_likelihood
 from exnihilo.evaluation.reference import Reference
 from tests.evaluation.models import Known, image_spec, levels, vector_spec
 
@@ -85,3 +85,45 @@ def test_probability_zero_is_infinite_and_said() -> None:
     _, value = likelihood(Impossible(vector_spec(1), x), Batch(x), "test")
     assert value.value == math.inf
     assert any("1 test examples" in note for note in value.notes)
+
+
+class Bell(GenerativeModel):
+    """z ~ N(0, 1), x given z ~ N(z, 1), so x ~ N(0, 2); q(z given x) = N(x / 2, variance), exact at 1/2."""
+
+    def __init__(self, variance: float) -> None:
+        super().__init__()
+        self.spec, self.recipe, self.options = DataSpec("vector", (1,), examples=10), "bell", {}
+        self.variance = variance
+
+    def weights(self, x: Tensor, k: int, seed: int) -> tuple[Tensor, Tensor]:
+        spread = self.variance**0.5
+        z = x / 2 + spread * Noise(seed, len(x)).normal(k, dtype=x.dtype)
+        normal = torch.distributions.Normal
+        inferred = normal(x / 2, spread).log_prob(z)
+        return normal(z, 1).log_prob(x), inferred - normal(torch.zeros_like(x), 1).log_prob(z)
+
+    def bound_terms(self, x: Tensor, *, label: Tensor | None = None, seed: int = 0) -> Terms:
+        said, cost = self.weights(x, 1, seed)
+        return {"reconstruction": -said[:, 0], "divergence": cost[:, 0]}
+
+    def log_prob_bound(self, x: Tensor, *, k: int = 1, label: Tensor | None = None, seed: int = 0) -> Tensor:
+        said, cost = self.weights(x, k, seed)
+        return (said - cost).logsumexp(dim=1) - math.log(k)
+
+
+def test_the_parts_of_a_bound_and_the_gap_that_the_encoder_leaves() -> None:
+    x = torch.randn(256, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 2**0.5
+    exact = bound_parts(Bell(0.5), Batch(x), "p")
+    minus_log_prob = -torch.distributions.Normal(0, 2**0.5).log_prob(x).mean()
+    total = exact["reconstruction_nats"].value + exact["divergence_nats"].value
+    assert total == pytest.approx(float(minus_log_prob))
+    assert exact["gap_nats"].value == pytest.approx(0, abs=1e-9)
+    loose = bound_parts(Bell(1.0), Batch(x), "p")["gap_nats"]
+    assert loose.low < 0.5 * (1 - math.log(2)) < loose.high  # KL(N(m, 1) || N(m, 1/2)), which k=50 all but closes
+    assert loose.low > 0
+    assert loose.n == 256
+
+
+def test_a_model_without_such_a_bound_has_no_parts(digits: Dataset) -> None:
+    train = digits.split("train").first()
+    assert bound_parts(Histogram(digits.spec, train), train, "p") == {}

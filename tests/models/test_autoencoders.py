@@ -232,7 +232,7 @@ def test_samples_are_of_the_data_s_kind(kind):
 def test_networks_suit_the_data():
     assert not convolutional(DIGITS.spec)
     assert not convolutional(DataSpec("image", (1, 28, 7), levels=4))
-    assert isinstance(create("vae", SPECS["colour image"], width=48).encoder, ConvEncoder)
+    assert isinstance(create("vae", DataSpec("image", (3, 32, 32), levels=256), width=48).encoder, ConvEncoder)
 
 
 # -- heads -----------------------------------------------------------------------------------------------------------

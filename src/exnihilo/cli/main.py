@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
-from exnihilo.cli import compare, data, evaluate, models, sample, show, train
+from exnihilo.cli import (
+    arithmetic,
+    balance,
+    compare,
+    data,
+    evaluate,
+    impute,
+    interpolate,
+    models,
+    project,
+    represent,
+    sample,
+    show,
+    train,
+    traverse,
+)
 
 MISTAKE, STOPPED = 2, 130
 
@@ -53,7 +68,11 @@ def start(
     """
 
 
-for verb in (compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, models.models, show.show):
+for verb in (
+    compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, traverse.traverse,
+    interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute,
+    represent.represent, balance.balance, models.models, show.show,
+):  # fmt: skip
     app.command()(verb)
 
 

@@ -60,7 +60,8 @@ def pairs(given: list[str] | None, flag: str) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         name = name.strip().replace("-", "_")
         if not equals or not name:
-            raise OptionError(f"{flag} {text} is not allowed. It takes option=value, for example {flag} size=32.")
+            example = "width=32" if flag == "-o" else "label=species"
+            raise OptionError(f"{flag} {text} is not allowed. It takes option=value, for example {flag} {example}.")
         if name in options:
             raise OptionError(f"{flag} {name} is given twice: {options[name]} and {value}. Give it once.")
         options[name] = value

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from exnihilo.cli.looking import load_source
 from exnihilo.cli.output import print_json
 from exnihilo.cli.parameters import Json, RunPath, Seed, Threads, pairs
 
@@ -30,6 +31,10 @@ def sample(
             "-o", metavar="OPTION=VALUE", help="A sampling option, e.g. -o steps=50; `exnihilo show NAME` lists them."
         ),
     ] = None,
+    density: Annotated[
+        bool,
+        typer.Option("--density", help="Fit a density to the codes of the run's data first, for models without one."),
+    ] = False,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
@@ -40,20 +45,27 @@ def sample(
         exnihilo sample runs/ddpm -n 64 -o steps=50 --out samples.png
 
         exnihilo sample runs/vae -n 1000 --label setosa --out samples.csv
+
+        exnihilo sample runs/autoencoder -n 64 --density --out samples.png
     """
     import exnihilo as xn
     from exnihilo.data.render import save_samples
+    from exnihilo.explore import with_density
     from exnihilo.training import RunFolder
     from exnihilo.training.hardware import use_threads
 
     record = RunFolder(run).record()
     model = xn.load(run)
     with use_threads(threads or record["threads"]):
+        if density:
+            model = with_density(model, load_source(record, None, None))
         x = model.sample(n, seed=seed, label=label, **pairs(o, "-o"))
     facts = {
         "recipe": record["recipe"],
         "options": dumps(record["options"]),
-        "sampling": dumps(pairs(o, "-o") | ({"label": label} if label is not None else {})),
+        "sampling": dumps(
+            pairs(o, "-o") | ({"label": label} if label is not None else {}) | ({"density": True} if density else {})
+        ),
         "seed": seed,
         "weights": record["weights"],
     }

@@ -70,13 +70,13 @@ def train(
     if steps is None and seconds is None:
         seconds = SECONDS
         remark(f"No budget given: training for {SECONDS:g} seconds. Choose with --seconds S or --steps N.")
-    if out is None:
-        out = Path("runs") / f"{_plain(name)}-{_plain(source)}"
-        remark(f"The run is kept in {out}; choose with --out DIR.")
     recipe = find_recipe(name)
     options = check_options(recipe.options, pairs(o, "-o"), recipe.name)  # before any data are read
     data = xn.load_data(source, **pairs(d, "-d"))
     model = xn.create(name, data, seed=seed, **options)
+    if out is None:
+        out = Path("runs") / f"{_plain(name)}-{_plain(source)}"
+        remark(f"The run is kept in {out}; choose with --out DIR.")
     run = xn.train(
         model, data, steps=steps, seconds=seconds, seed=seed, out=out, fresh=fresh, device=device, threads=threads,
         precision=precision, compile=compile, accumulate=accumulate, batch=batch, tensorboard=tensorboard,

@@ -19,7 +19,8 @@ class Column:
     """One column of a table and the slice of x that holds it.
 
     number    (raw - mean) / scale; `step` is the raw distance of its values (0 = continuous). With `missing` a second
-              entry is 1 where the value is missing (the first is then 0) and 0 elsewhere.
+              entry is 1 where the value is missing (the first is then 0) and 0 elsewhere. A `date` counts days since
+              1970-01-01.
     category  one entry of 0 or 1 per category, exactly one of them 1; a missing value is a category named None.
     """
 
@@ -32,6 +33,7 @@ class Column:
     step: float = 0.0
     categories: tuple[Any, ...] = ()
     missing: bool = False
+    date: bool = False
 
     @property
     def slice(self) -> slice:

@@ -271,3 +271,12 @@ def repeat_first(values: Sequence[Any], n: int) -> list[Any]:
     if len(values) not in (1, n):
         raise DataError(f"{n} samples need one condition or {n}; {len(values)} were given.")
     return list(values) * n if len(values) == 1 else list(values)
+
+
+def check_mask(x: Tensor, mask: Tensor) -> None:
+    """A DataError unless mask says of every entry of x [B, *shape] whether it was observed, and some of them were."""
+    if mask.dtype != torch.bool or mask.shape != x.shape:
+        kind = f"{str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}"
+        raise DataError(f"The mask is {kind}; it must be bool {tuple(x.shape)} like x, True where x was observed.")
+    if not mask.any():
+        raise DataError("All values are missing, so there is nothing to go by. Draw new examples with `sample`.")

@@ -43,8 +43,10 @@ class Trainable(nn.Module):
         players = list(self.players())
         if len(players) != 1:
             return {}
-        terms = players[0].loss(batch)
-        return {"loss": sum(term.detach() for term in terms.values() if term.requires_grad or len(terms) == 1)}  # type: ignore[dict-item]
+        with torch.enable_grad():  # whether a term is minimised or only logged shows by its gradient
+            terms = players[0].loss(batch)
+        minimised = [term.detach() for term in terms.values() if term.requires_grad or len(terms) == 1]
+        return {"loss": torch.stack(minimised).sum()} if minimised else {}
 
 
 class Prediction(NamedTuple):
@@ -111,9 +113,20 @@ class GenerativeModel(Trainable):
 
         others = [entry.name for entry in list_models() if capability in entry.capabilities]
         have = f" It can: {listing(self.capabilities)}." if self.capabilities else ""
+        if capability == "sample" and {"encode", "decode"} <= set(self.capabilities):
+            have += (
+                " It codes and decodes, but does not say which codes occur; a density fitted to its codes does:"
+                " `exnihilo sample RUN --density`, in Python exnihilo.explore.with_density."
+            )
         return Unsupported(
             f"{self.recipe or type(self).__name__} cannot {capability}.{have} Models that can: {listing(others)}."
         )
+
+    def require(self, *capabilities: str) -> None:
+        """Unsupported for the first of the capabilities that this model lacks."""
+        for capability in capabilities:
+            if capability not in self.capabilities:
+                raise self._lacks(capability)
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
@@ -193,6 +206,13 @@ class GenerativeModel(Trainable):
             return self.log_prob(x) if label is None else self.log_prob(x, label=label)
         raise self._lacks("log_prob_bound")
 
+    def bound_terms(self, x: Tensor, *, label: Tensor | None = None, seed: int = 0) -> Terms:
+        """What minus the bound with k = 1 is the sum of, each [B] in nats: `reconstruction` and `divergence`.
+
+        Beside the capabilities: {} where the bound has no such parts.
+        """
+        return {}
+
     def energy(self, x: Tensor) -> Tensor:
         """[B] the negative log-density up to a constant, in nats."""
         if self._derives("energy"):
@@ -214,6 +234,26 @@ class GenerativeModel(Trainable):
     def decode(self, z: Tensor) -> Tensor:
         """[B, *shape] the example (the mean, where there is a distribution) of each code."""
         raise self._lacks("decode")
+
+    def draw_code(self, noise: Noise) -> Tensor:
+        """[len(noise), ...] codes as samples begin with them: `decode` makes typical examples of them.
+
+        Beside the capabilities: written by models that draw by decoding, where `draws_codes` is true. It is what
+        `draw` takes from the noise first, so code i of a seed belongs to sample i.
+        """
+        from exnihilo.core.registry import list_models
+
+        others = [entry.name for entry in list_models() if entry.model.draw_code is not GenerativeModel.draw_code]
+        raise Unsupported(
+            f"{self.recipe or type(self).__name__} draws no codes; start from those of examples, if it encodes."
+            f" Models that draw codes: {listing(others)}."
+        )
+
+    @property
+    def draws_codes(self) -> bool:
+        """Whether there is a distribution over codes to draw from."""
+        written = type(self).draw_code is not GenerativeModel.draw_code
+        return written and {"sample", "decode"} <= set(self.capabilities)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What remains of x after coding and decoding it."""

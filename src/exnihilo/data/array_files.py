@@ -33,7 +33,9 @@ def npy_array(
     try:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as reason:
-        raise DataError(f"{path} cannot be read as an array: {reason}") from None
+        if "allow_pickle" in str(reason):
+            reason = ValueError("it holds Python objects (which could run code) or is damaged; save plain numbers")
+        raise DataError(f"{path} cannot be read as an array: {reason}.") from None
     return array_dataset(x, kind=kind, channels=channels, levels=levels)
 
 

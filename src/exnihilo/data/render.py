@@ -155,6 +155,19 @@ def decoded_frame(spec: DataSpec, x: Tensor) -> Any:
     return raw if spec.kind == "table" else pd.DataFrame(raw, columns=column_names(spec))
 
 
+def with_dates(spec: DataSpec, frame: Any) -> Any:
+    """The rows with days since 1970 written as the dates that the source held; impossible ones are missing."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for column in spec.columns:
+        if column.date:
+            moments = pd.to_datetime(frame[column.name], unit="D", errors="coerce").dt.round("s")
+            form = "%Y-%m-%d" if column.step else "%Y-%m-%d %H:%M:%S"
+            frame[column.name] = moments.dt.strftime(form)
+    return frame
+
+
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
@@ -196,7 +209,7 @@ def save_samples(
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix == ".npz":
-        raw = spec.decode(x)
+        raw = with_dates(spec, spec.decode(x)) if spec.kind == "table" else spec.decode(x)
         arrays = {name: raw[name].to_numpy() for name in raw} if spec.kind == "table" else {"x": np.asarray(raw)}
         return [write_whole(path, lambda draft: _save_arrays(draft, arrays))]
     if spec.kind == "image" and suffix == ".png":
@@ -205,7 +218,7 @@ def save_samples(
         return _save_numbered(spec, x, path, metadata)
     if spec.kind in ("table", "vector") and suffix in (".csv", ".tsv"):
         sign = "," if suffix == ".csv" else "\t"
-        frame = decoded_frame(spec, x)
+        frame = with_dates(spec, decoded_frame(spec, x))
         return [write_whole(path, lambda draft: frame.to_csv(draft, sep=sign, index=False, float_format="%.7g"))]
     if spec.kind in ("table", "vector") and suffix == ".png":
         return [save_picture(picture(spec, x), path, metadata)]

@@ -120,14 +120,14 @@ class _ColumnReader:
         if pd.api.types.is_bool_dtype(values.dtype):
             return self._category(values.astype(object))
         if not pd.api.types.is_numeric_dtype(values.dtype):
-            dates = _dates(values)
+            dates = read_dates(values)
             if dates is None:
                 return self._category(values.astype(object))
             self.notes.append(f"Column {name!r} holds dates: taken as days since 1970-01-01.")
-            values = pd.Series(dates, name=name)
+            return self._number(pd.Series(dates, name=name), date=True)
         return self._number(pd.Series(values.to_numpy(dtype=np.float64, na_value=np.nan), name=name))
 
-    def _number(self, values: Any) -> Any:
+    def _number(self, values: Any, *, date: bool = False) -> Any:
         import pandas as pd
 
         name, numbers = str(values.name), values.to_numpy()
@@ -137,11 +137,11 @@ class _ColumnReader:
         present = numbers[np.isfinite(numbers)]
         whole = bool((present == np.round(present)).all())
         distinct = np.unique(present)
-        if len(distinct) == 2 and whole:
-            self.notes.append(f"Column {name!r} holds two numbers only: taken as two categories.")
-            return self._category(pd.Series([None if n != n else int(n) for n in numbers], name=name, dtype=object))
-        if len(distinct) == 1:
-            self.constant.append(name)
+        if not date and (len(distinct) == 1 or (len(distinct) == 2 and whole)):
+            if len(distinct) == 2:
+                self.notes.append(f"Column {name!r} holds two numbers only: taken as two categories.")
+            kind = int if whole else float  # a number that never changes has no scale: a category of its own
+            return self._category(pd.Series([None if n != n else kind(n) for n in numbers], name=name, dtype=object))
         if whole and len(distinct) == len(numbers) and _like_an_id(name, distinct):
             self.warnings.append(
                 f"Column {name!r} looks like an id or a row number, from which nothing can be learnt. -d drop={name!r}"
@@ -151,11 +151,14 @@ class _ColumnReader:
             step = 0.0
         seen = numbers[self.training & np.isfinite(numbers)]
         scale = float(seen.std()) if len(seen) and np.ptp(seen) > 0 else 1.0
+        if len(distinct) == 1:
+            self.constant.append(name)
+            step = 1.0  # of a date, whose greatest common divisor is itself
         missing = len(present) < len(numbers)
         self._place(
             Column(
                 name, "number", self.width, 1 + missing, float(seen.mean()) if len(seen) else float(present.mean()),
-                scale, step, missing=missing,
+                scale, step, missing=missing, date=date,
             )
         )  # fmt: skip
         return values
@@ -178,7 +181,7 @@ class _ColumnReader:
             self._refuse_text(name, values, distinct)
         missing = bool(values.isna().any())
         categories = (*distinct, None) if missing else tuple(distinct)
-        if len(categories) == 1:
+        if len(distinct) == 1:
             self.constant.append(name)
         self._place(Column(name, "category", self.width, len(categories), categories=categories))
         return values
@@ -220,7 +223,7 @@ def _like_an_id(name: str, distinct: np.ndarray) -> bool:
     return counting or name.lower() == "id" or name.lower().endswith(("_id", " id"))
 
 
-def _dates(values: Any) -> np.ndarray | None:
+def read_dates(values: Any) -> np.ndarray | None:
     """Days since 1970 where all texts are dates in ISO order (2024-05-17, 2024/05/17 13:00), else None."""
     import pandas as pd
 

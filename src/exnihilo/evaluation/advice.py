@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from exnihilo.evaluation.rows import COLUMNS, Row, short, winners
@@ -43,7 +42,7 @@ def advise(rows: Sequence[Row], examples: int) -> str:
 
 def _clear(best: Row, candidates: Sequence[Row]) -> str:
     others = sorted((row for row in candidates if row is not best), key=_ratio)
-    text = f"{_capital(best)} suits these data best: its samples are {_interval(best)} times as far from them as real"
+    text = f"{best.name} suits these data best: its samples are {_interval(best)} times as far from them as real"
     text += " data are"
     if others:
         text += f", the next, {others[0].name}, {_interval(others[0])}"
@@ -98,10 +97,6 @@ def _interval(row: Row) -> str:
     value = row.value("ratio")
     assert value is not None
     return f"{value.value:.2g} ({value.low:.2g}–{value.high:.2g})"
-
-
-def _capital(row: Row) -> str:
-    return row.name if re.search(r"[:./]", row.name) else row.name[0].upper() + row.name[1:]
 
 
 def _and(names: Sequence[str]) -> str:

@@ -109,6 +109,9 @@ def real_data(reference: Reference) -> Result:
     values |= class_values(reference.test.x, index, reference)
     protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
     values["distance_ratio"] = exactly(1.0, len(index), f"median distance ratio, {protocol}")
+    values["preference_ratio"] = exactly(
+        1.0, len(index), f"median of nearest training over nearest unseen example, {protocol}"
+    )
     values["closer"] = exactly(0.5, len(index), f"chance to lie closer than fresh data, {protocol}")
     shown = torch.linspace(0, len(index) - 1, min(len(index), SHOWN if image else SCATTERED)).long()
     return Result("real data", values, [], reference.test.x[shown], reference.train.x[index[shown]])

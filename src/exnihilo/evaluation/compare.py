@@ -22,7 +22,7 @@ from exnihilo.evaluation.reference import Reference
 from exnihilo.evaluation.report import Report, Row
 from exnihilo.training import Budget, Run, train
 from exnihilo.training.folder import dump, write_atomic
-from exnihilo.training.hardware import use_threads
+from exnihilo.training.hardware import pick_device, use_threads
 
 #: Told once a step: what is being done.
 Say = Callable[[str], None]
@@ -129,6 +129,7 @@ def compare(
     """
     budget: dict[str, Any] = {"steps": steps} if steps is not None else {"seconds": seconds}
     Budget(**budget)
+    pick_device(device)
     entries = line_up(names, data.spec)
     reference = Reference.of(data, n=n, seed=seed)
     folder = Path(out)

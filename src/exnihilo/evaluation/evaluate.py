@@ -13,7 +13,7 @@ from torch import Tensor
 
 from exnihilo.core import Data, DataError, GenerativeModel, TrainingError
 from exnihilo.evaluation import coverage, distances, memorisation
-from exnihilo.evaluation.likelihood import EXAMPLES, likelihood
+from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, likelihood
 from exnihilo.evaluation.reference import Reference, confident_share
 from exnihilo.evaluation.speed import network_evaluations, numbers, timed_samples
 from exnihilo.evaluation.statistics import FeatureStatistics
@@ -44,9 +44,9 @@ class Result:
 
     @property
     def copies(self) -> bool:
-        """Whether the samples lie suspiciously close to the training examples."""
-        ratio = self.values.get("distance_ratio")
-        return ratio is not None and memorisation.copies(ratio.high)
+        """Whether the samples lie suspiciously close to the training examples, and not to others like them."""
+        ratio, preference = self.values.get("distance_ratio"), self.values.get("preference_ratio")
+        return ratio is not None and preference is not None and memorisation.copies(ratio.high, preference.high)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with a digest over all of them, by which a table can be checked later."""
@@ -107,6 +107,8 @@ def evaluate(
     if "log_prob_bound" in model.capabilities:
         key, value = likelihood(model, test, protocol, seed=seed)
         result.values[key] = value
+        parts = f"{getattr(data, 'source', '')} {reference.split} n={min(len(test), GAP_EXAMPLES)}"
+        result.values |= bound_parts(model, test, parts, seed=seed)
     if "reconstruct" in model.capabilities and _compresses(model, test.x[:1]):
         result.values["reconstruction"] = _reconstruction(model, test.x, protocol)
     result.values["numbers"] = exactly(numbers(model), 1, "learned numbers in the model")
@@ -204,6 +206,12 @@ def _originality(samples: Tensor, reference: Reference, result: Result) -> Tenso
     protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
     value, low, high = memorisation.distance_ratio(distance, fresh, reference.seed)
     result.values["distance_ratio"] = Value(value, low, high, len(distance), f"median distance ratio, {protocol}")
+    prefers = memorisation.preference(distance, memorisation.nearest(samples, reference.unseen.x)[0])
+    value, low, high = memorisation.distance_ratio(prefers, reference.fresh_preference, reference.seed)
+    result.values["preference_ratio"] = Value(
+        value, low, high, len(prefers), f"median of nearest training over nearest unseen example, {protocol}",
+        ("over that of fresh data; near 0 = copies",),
+    )  # fmt: skip
     chance = memorisation.closer(distance, fresh)
     result.values["closer"] = exactly(chance, len(distance), f"chance to lie closer than fresh data, {protocol}")
     if result.copies and reference.split != "train":

@@ -11,7 +11,7 @@ from torch import Tensor
 from exnihilo.core import Batch, Data, DataError, seeded
 from exnihilo.evaluation.distances import frechet, frechet_bias
 from exnihilo.evaluation.extractors import Extractor, choose_extractor
-from exnihilo.evaluation.memorisation import nearest
+from exnihilo.evaluation.memorisation import nearest, preference
 from exnihilo.evaluation.statistics import FeatureStatistics, collect
 
 EXAMPLES = 10_000  # real ones held, at most
@@ -91,9 +91,19 @@ class Reference:
         return frechet_bias(self.real.gaussian.covariance, self.n, self.real.n)
 
     @cached_property
+    def unseen(self) -> Batch:
+        """Real examples that no model was trained on: the split, unless that is the training split."""
+        return self.test if self.split != "train" else _fair_part(self.data.split("test"))
+
+    @cached_property
     def fresh_distance(self) -> Tensor:
         """[N] how far fresh examples lie from their nearest training examples, in model space."""
-        return nearest(self.test.x, self.train.x)[0]
+        return nearest(self.unseen.x, self.train.x)[0]
+
+    @cached_property
+    def fresh_preference(self) -> Tensor:
+        """[N] how many times as far fresh examples lie from training examples as from each other."""
+        return preference(self.fresh_distance, nearest(self.unseen.x, self.unseen.x, others=True)[0])
 
     @cached_property
     def confident(self) -> float | None:

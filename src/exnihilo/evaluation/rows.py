@@ -71,7 +71,7 @@ COLUMNS = (
     Column("coverage", "Coverage", False, "share of data with a sample nearby (diversity, robust)", 2),
     Column("distance_ratio", "Originality", None,
            "distance to the nearest training example over that of fresh data: 1 = like fresh data, well below 1 ="
-           " copies, above 1 = blurred, noisy or novel", 2),
+           " copies (then marked) or blurred, above 1 = noisy or novel", 2),
     Column("modes", "Classes", None, "classes reached"),
     Column("confident", "Recognised", None, "share of samples whose class the classifier knows with p > 0.9", 2),
     Column("bits_per_dim", "Bits / dim", True, "negative log-likelihood of test examples; bounds are marked", 2),

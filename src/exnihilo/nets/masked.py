@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear, relu
 
 from exnihilo.nets.layers import zero_init
+
+EMBEDDING = 16  # longest vector that stands for a category
 
 
 def causal_mask(kernel: int, groups_in: Tensor, groups_out: Tensor, strict: bool) -> Tensor:
@@ -55,6 +58,38 @@ class MaskedConv2d(nn.Module):
         """[out, columns * rows * in] the weights that act on a window of a `Strip`."""
         rows = (self.weight * self.mask)[:, :, : self.middle + 1]
         return rows.permute(0, 3, 2, 1).reshape(len(self.weight), -1).contiguous()
+
+
+class MaskedLinear(nn.Module):
+    """A linear layer whose unit of degree m sees inputs of degree m and less, or (strict) less than m only.
+
+    Germain et al., 2015, arXiv:1502.03509, Eq. 12 and 13. degrees_in [in], degrees_out [out].
+    """
+
+    mask: Tensor
+
+    def __init__(self, degrees_in: Tensor, degrees_out: Tensor, *, strict: bool = False):
+        super().__init__()
+        mask = degrees_in < degrees_out[:, None] if strict else degrees_in <= degrees_out[:, None]  # [out, in]
+        self.register_buffer("mask", mask, persistent=False)
+        self.weight = nn.Parameter(torch.empty(mask.shape))
+        self.bias = nn.Parameter(torch.zeros(len(degrees_out)))
+        bound = 1 / math.sqrt(max(1.0, float(mask.sum()) / len(mask)))
+        nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight * self.mask, self.bias)
+
+
+class Categories(nn.Module):
+    """Integers as learned vectors: [B, C, ...] -> [B, C * size, ...] in C blocks, for what has no order."""
+
+    def __init__(self, categories: int, size: int):
+        super().__init__()
+        self.embedding = nn.Embedding(categories, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.embedding(x.long()).movedim(-1, 2).flatten(1, 2)
 
 
 class CausalNetwork(nn.Module):
@@ -105,6 +140,56 @@ class FullWalk(Walk):
         return parameters[at((slice(None), *place))]
 
 
+class MADE(CausalNetwork):
+    """A fully connected network with masked weights: entry d depends on entries before d alone, in raster order.
+
+    Germain et al., 2015, arXiv:1502.03509. Hidden units have degrees 1 ... D - 1 in turn, the same in every layer, and
+    see inputs up to their degree. A `vector` is added to every hidden layer; units of degree 0, which exist with one
+    only, see nothing else and tell all entries, the first too. categories: entries are integers, embedded. The answer
+    starts at zero.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        per_entry: int,
+        *,
+        width: int,
+        depth: int = 1,
+        vector: int = 0,
+        categories: int = 0,
+    ):
+        super().__init__()
+        self.shape = tuple(shape)
+        entries = torch.arange(math.prod(shape)) + 1
+        each = min(categories, EMBEDDING) if categories else 1
+        self.read = Categories(categories, each) if categories else nn.Identity()
+        degrees = hidden_degrees(width, len(entries), from_zero=vector > 0)
+        inputs = entries.repeat_interleave(each)
+        self.layers = nn.ModuleList([MaskedLinear(inputs if k == 0 else degrees, degrees) for k in range(depth)])
+        self.shifts = nn.ModuleList([nn.Linear(vector, width, bias=False) for _ in range(depth if vector else 0)])
+        self.leave = MaskedLinear(degrees, entries.repeat(per_entry), strict=True)
+        zero_init(self.leave)
+
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
+        h = self.read(x.flatten(1))
+        for k, layer in enumerate(self.layers):
+            h = layer(h)
+            if len(self.shifts) and vector is not None:
+                h = h + self.shifts[k](vector)
+            h = relu(h)  # [B, width]
+        return self.leave(h).view(len(x), -1, *self.shape[1:])
+
+    def order(self) -> Iterator[tuple[int, ...]]:
+        return itertools.product(*map(range, self.shape))
+
+
+def hidden_degrees(width: int, entries: int, *, from_zero: bool = False) -> Tensor:
+    """[width] the degrees of hidden units in turn: 1 ... entries - 1, from 0 on where a vector is seen as well."""
+    first = 0 if from_zero else 1
+    return torch.arange(width) % max(1, entries - first) + first
+
+
 class PixelResidual(nn.Module):
     """h + W_1 * relu(W_3 * relu(h) + V vector): a masked 3 x 3 and a 1 x 1 convolution.
 
@@ -134,6 +219,7 @@ class PixelCNN(CausalNetwork):
 
     van den Oord et al., 2016, arXiv:1601.06759, Table 1. Pixels in raster order, in each pixel the colours in their
     order. Every place has its own learned bias, since zero padding alone says little about where a pixel is.
+    categories: entries are integers, embedded (codes, whose neighbours are not alike).
     Caution: the masks leave a blind spot to the upper right of a pixel (arXiv:1606.05328, Figure 1).
     """
 
@@ -147,12 +233,15 @@ class PixelCNN(CausalNetwork):
         kernel: int = 7,
         vector: int = 0,
         dropout: float = 0.0,
+        categories: int = 0,
     ):
         super().__init__()
         self.shape, self.per_entry = tuple(shape), per_entry
         colours = shape[0]
         groups = colour_groups(width, colours)
-        self.enter = MaskedConv2d(kernel, torch.arange(colours), groups, strict=True)
+        each = min(categories, EMBEDDING) if categories else 1
+        self.read = Categories(categories, each) if categories else nn.Identity()
+        self.enter = MaskedConv2d(kernel, torch.arange(colours).repeat_interleave(each), groups, strict=True)
         self.place = nn.Parameter(torch.zeros(width, *shape[1:]))
         self.blocks = nn.ModuleList([PixelResidual(groups, vector, dropout) for _ in range(depth)])
         self.mix = MaskedConv2d(1, groups, groups)
@@ -160,7 +249,7 @@ class PixelCNN(CausalNetwork):
         zero_init(self.leave)
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
-        h = self.enter(x) + self.place  # (B, width, H, W)
+        h = self.enter(self.read(x)) + self.place  # (B, width, H, W)
         for block in self.blocks:
             h = block(h, vector)
         return self.leave(relu(self.mix(relu(h))))  # (B, per_entry C, H, W)
@@ -229,7 +318,7 @@ class PixelWalk(Walk):
     def write(self, place: tuple[int, ...], value: Tensor) -> None:
         row, column = place[1:]
         super().write(place, value)
-        self.pixels.put(column, self.x[:, :, row, column])
+        self.pixels.put(column, self.network.read(self.x[:, :, row, column]))
 
 
 def pointwise(conv: MaskedConv2d, h: Tensor) -> Tensor:

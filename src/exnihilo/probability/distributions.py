@@ -46,6 +46,10 @@ class DiagonalNormal:
         """[B] in nats."""
         return normal_log_prob(z, self.mean, self.log_variance).flatten(1).sum(dim=1)
 
+    def detach(self) -> DiagonalNormal:
+        """The same distribution, through whose parameters no gradient passes."""
+        return DiagonalNormal(self.mean.detach(), self.log_variance.detach())
+
     def repeat(self, n: int) -> DiagonalNormal:
         """Every distribution n times in a row: batch [B] -> [B * n]."""
         return DiagonalNormal(self.mean.repeat_interleave(n, dim=0), self.log_variance.repeat_interleave(n, dim=0))

@@ -186,7 +186,7 @@ class Categorical(Levels):
 
     def mean(self, parameters: Tensor) -> Tensor:
         p = self.split(parameters).softmax(dim=1).movedim(1, -1)
-        return p @ (self.low + self.step * torch.arange(self.levels).to(p))
+        return p @ (self.low + self.step * torch.arange(self.levels, device=p.device).to(p))
 
     def draw(self, parameters: Tensor, noise: Noise) -> Tensor:
         index = noise.categorical(self.split(parameters).movedim(1, -1))
@@ -231,7 +231,7 @@ class DiscretisedLogisticMixture(Levels):
     def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, locations and log-scales, each [B, components, C, ...]; locations start out spread over the range."""
         logits, locations, log_scales = self.split(parameters).chunk(3, dim=1)
-        middle = (torch.arange(self.components).to(locations) + 0.5) / self.components
+        middle = (torch.arange(self.components, device=locations.device).to(locations) + 0.5) / self.components
         spread = (self.low + (1 - self.low) * middle).view(-1, *[1] * (locations.ndim - 2))
         return logits, locations + spread, (log_scales - 1).clamp(*LOG_SCALES)
 

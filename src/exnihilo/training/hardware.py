@@ -16,6 +16,8 @@ from exnihilo.core import Batch, Data, OptionError, Trainable, seeded
 
 Precision = Literal["float32", "bfloat16", "float16"]
 
+SCALING = ("scale", "_growth_tracker")  # of the state of torch's gradient scaler: what training moves
+
 
 class Hardware:
     """Where and how a model computes; models themselves never mention it."""
@@ -48,12 +50,26 @@ class Hardware:
         norm = nn.utils.get_total_norm(gradients)
         if clip is not None:
             nn.utils.clip_grads_with_norm_(optimizer.param_groups[0]["params"], clip, norm)
-        if self.scaler:
-            self.scaler.step(optimizer)
-            self.scaler.update()
-        else:
+        if self.scaler is None:
             optimizer.step()
-        return norm
+            return norm
+        self.scaler.step(optimizer)
+        self.scaler.update()
+        return norm.nan_to_num(0.0, 0.0, 0.0)  # too large for float16: the step was left out, the next is scaled less
+
+    def scaling(self) -> dict[str, Tensor]:
+        """What training has made of float16's scale, for a state; nothing in other precisions."""
+        if self.scaler is None:
+            return {}
+        state = self.scaler.state_dict()
+        return {name: torch.tensor(float(state[name]), dtype=torch.float64) for name in SCALING if name in state}
+
+    def restore_scaling(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `scaling`."""
+        if self.scaler is not None and tensors:
+            found = {name: float(value) for name, value in tensors.items()}
+            found["_growth_tracker"] = int(found["_growth_tracker"])
+            self.scaler.load_state_dict(self.scaler.state_dict() | found)
 
 
 def pick_device(name: str) -> torch.device:
@@ -94,16 +110,19 @@ def choose_threads(model: Trainable, data: Data, device: torch.device) -> int:
 def turn_seconds(model: Trainable, data: Data, count: int) -> float:
     """Seconds of the losses and gradients of the first stage with players on a copy, the better of two turns."""
     model = deepcopy(model).train()
+    device = next(model.parameters()).device
     players = next((found for stage in model.stages() if (found := list(stage.players()))), [])
     seconds = []
     with use_threads(count), seeded("threads"):
         for turn in range(3):
             start = time.perf_counter()
             for player in players:
-                terms = player.loss(data.batch(turn, model.batch, 0))
+                terms = player.loss(data.batch(turn, model.batch, 0).to(device))
                 total = sum(term for term in terms.values() if term.requires_grad)
                 if isinstance(total, Tensor):
                     total.backward()  # type: ignore[no-untyped-call]
+            if torch.accelerator.is_available():
+                torch.accelerator.synchronize()
             seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 
@@ -119,9 +138,10 @@ def estimate_bytes(model: Trainable, data: Data) -> int:
         return tensor
 
     copy = deepcopy(model).train()
+    batch = data.batch(0, model.batch, 0).to(next(model.parameters()).device)
     with seeded("memory"), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         for stage in copy.stages():
             for player in stage.players():
-                player.loss(data.batch(0, model.batch, 0))
+                player.loss(batch)
             break
     return 7 * weights + kept  # weight, gradient, two moments, average, best and the last good copy

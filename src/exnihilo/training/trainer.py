@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from exnihilo.core import Data, Player, PowerAverage, Stage, Terms, Trainable, TrainingError, seeded
 from exnihilo.training.budget import Budget
@@ -107,14 +107,18 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         share = -(-len(batch) // self.accumulate)  # rounded up
         parts = [batch[at : at + share] for at in range(0, len(batch), share)] if self.accumulate > 1 else [batch]
+        terms: Terms = {}  # of the whole batch, detached
         for part in parts:
+            weight = len(part) / len(batch)  # the last part may be smaller
             with self.hardware.autocast():
-                terms = self.losses[id(player)](part)
-            moved = [term for term in terms.values() if term.requires_grad]
+                found = self.losses[id(player)](part)
+            moved = [term for term in found.values() if term.requires_grad]
             if not moved:
-                raise TrainingError(f"No term of {player.name} depends on its parameters: {', '.join(terms)}.")
-            self.hardware.backward(torch.stack([term.float() for term in moved]).sum() * (player.every / len(parts)))
-            self.note(player, terms)
+                raise TrainingError(f"No term of {player.name} depends on its parameters: {', '.join(found)}.")
+            self.hardware.backward(torch.stack([term.float() for term in moved]).sum() * (player.every * weight))
+            for name, term in found.items():
+                terms[name] = term.detach() if part is batch else terms.get(name, 0.0) + weight * term.detach()
+        self.note(player, terms)
         chosen = player.optimizer or self.model.optimizer
         for group in optimizer.param_groups:
             group["lr"] = chosen.rate * chosen.schedule(self.model.progress) * self.place.rate
@@ -122,7 +126,7 @@ class Trainer:
         self.note(player, {"gradient": norm})
         if player.after is not None:
             with torch.no_grad():
-                player.after({name: term.detach() for name, term in terms.items()})
+                player.after(terms)
 
     @contextmanager
     def only(self, player: Player) -> Iterator[None]:
@@ -161,9 +165,16 @@ class Trainer:
     def _seat(self, players: list[Player]) -> None:
         """Modes, optimisers and frozen sets for the players of a stage."""
         own = set(self.model.parameters())
+        moved: dict[str, set[nn.Parameter]] = {}  # by players of one name, who share an optimiser
         for player in players:
-            if not set(player.module.parameters()) <= own:
+            mine = set(player.module.parameters())
+            if not mine <= own:
                 raise TrainingError(f"{player.name} moves parameters that are not the model's own.")
+            if mine != moved.setdefault(player.name, mine):
+                raise TrainingError(
+                    f"Two players named {player.name} move different parameters, but share one optimiser."
+                    " Give them one module, or names of their own."
+                )
             if player.coupled and self.accumulate > 1:
                 raise TrainingError(
                     f"{player.name} compares the examples of a batch with each other, so its gradient cannot be"
@@ -297,6 +308,7 @@ class Trainer:
             "model": all_tensors(self.model),
             "average": self.average.weights,
             "best": self.best,
+            "scaling": self.hardware.scaling(),
             "sums": {
                 name: torch.stack([total.double(), total.new_tensor(count).double()])
                 for name, (total, count) in self.sums.items()
@@ -316,6 +328,7 @@ class Trainer:
         load_tensors(self.model, groups.get("model", {}), all_tensors(self.model), "the saved state")
         self.average.weights, self.average.rounds = groups.get("average", {}), self.place.averaged
         self.best = groups.get("best", {})
+        self.hardware.restore_scaling(groups.get("scaling", {}))
         self.sums = {name: (pair[0], int(pair[1])) for name, pair in groups.get("sums", {}).items()}
         if self.place.entered:
             self._seat(list(self.stages[self.place.stage].players()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from exnihilo.core import DataSpec, OptionError
 from exnihilo.nets.conv import ConvDecoder, ConvEncoder
+from exnihilo.nets.joined import Joined
 from exnihilo.nets.mlp import MLP
 from exnihilo.probability.likelihoods import (
     Bernoulli,
@@ -35,18 +37,24 @@ def channels(width: int) -> int:
     return max(4, width // 12)
 
 
-def encoder_for(data: DataSpec, shape_out: Sequence[int], width: int, depth: int) -> nn.Module:
-    """A network (B, *data.shape) -> (B, *shape_out)."""
-    if convolutional(data):
-        return ConvEncoder(data.shape, shape_out, channels(width))
-    return MLP(data.shape, shape_out, width, depth)
+def encoder_for(data: DataSpec, shape_out: Sequence[int], width: int, depth: int, *, vector: int = 0) -> nn.Module:
+    """A network (B, *data.shape) -> (B, *shape_out); with `vector`, one that takes (B, vector) beside."""
+    conv = convolutional(data)
+    joined = (data.shape[0] + vector, *data.shape[1:]) if conv else (data.size + vector,)
+    shape = joined if vector else data.shape
+    network = ConvEncoder(shape, shape_out, channels(width)) if conv else MLP(shape, shape_out, width, depth)
+    return Joined(network, flat=not conv) if vector else network
 
 
-def decoder_for(data: DataSpec, shape_in: Sequence[int], shape_out: Sequence[int], width: int, depth: int) -> nn.Module:
-    """A network (B, *shape_in) -> (B, *shape_out), with the data's sides."""
-    if convolutional(data):
-        return ConvDecoder(shape_in, shape_out, channels(width))
-    return MLP(shape_in, shape_out, width, depth)
+def decoder_for(
+    data: DataSpec, shape_in: Sequence[int], shape_out: Sequence[int], width: int, depth: int, *, vector: int = 0
+) -> nn.Module:
+    """A network (B, *shape_in) -> (B, *shape_out), with the data's sides; with `vector`, taking (B, vector) beside."""
+    shape = (math.prod(shape_in) + vector,) if vector else shape_in
+    network = (
+        ConvDecoder(shape, shape_out, channels(width)) if convolutional(data) else MLP(shape, shape_out, width, depth)
+    )
+    return Joined(network, flat=True) if vector else network
 
 
 def likelihood_for(data: DataSpec, name: LikelihoodName = "auto") -> Likelihood:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, GenerativeModel, Noise, Terms
+from exnihilo.core import Batch, GenerativeModel, Noise, Terms, check_mask
 from exnihilo.core.optimizers import OptimizerFactory, adam
 from exnihilo.nets.layers import Condition
 from exnihilo.nets.masked import CausalNetwork, at
@@ -97,6 +97,7 @@ class Autoregressive(GenerativeModel):
         Sampling-importance-resampling (Rubin, 1987). Exact where what is missing comes last in the network's order, for
         then the completions weigh the same; else the better the more the known entries before say.
         """
+        check_mask(x, mask)
         n = len(x)
         noise = Noise(seed, n * PARTICLES, device=x.device)
         label = None

@@ -7,12 +7,24 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from exnihilo.core import Data, GenerativeModel, Player, Stage
+from exnihilo.core import Data, DataSpec, GenerativeModel, OptionError, Player, Stage
 
 
 def training_examples(data: Data, limit: int) -> Tensor:
     """[N, *shape] all examples, or `limit` of them taken at random."""
     return data.first().x if len(data) <= limit else data.batch(0, limit, seed=0).x
+
+
+def bottleneck(name: str, data: DataSpec, latent: int | None, usual: int = 16) -> int:
+    """The length of a linear code; None = the usual one, or one less than x has numbers where these are few."""
+    if latent is None:
+        return max(1, min(usual, data.size - 1))
+    if latent >= data.size:
+        raise OptionError(
+            f"{name}: latent={latent} is not allowed. An example has {data.size} numbers, and a linear code as long"
+            f" says nothing; it takes a whole number from 1 to {max(1, data.size - 1)}."
+        )
+    return latent
 
 
 class Classical(GenerativeModel):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from exnihilo.core import Noise
+from exnihilo.core import Noise, check_mask
 from exnihilo.models.classical.family import Classical
 
 BLOCK = 256  # examples compared with all points at once
@@ -84,6 +84,7 @@ class KDE(Classical):
     @torch.no_grad()
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
         """x with the entries where mask is False drawn from their exact conditional distribution given the others."""
+        check_mask(x, mask)
         noise = Noise(seed, len(x), device=x.device)
         uniform, epsilon = noise.uniform(dtype=torch.float64), noise.normal(self.points.shape[1], dtype=x.dtype)
         drawn = []

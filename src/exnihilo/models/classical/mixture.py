@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Noise, TrainingError
+from exnihilo.core import Noise, TrainingError, check_mask
 from exnihilo.models.classical.family import Classical
 from exnihilo.probability.distributions import GaussianMixture
 
@@ -110,6 +110,7 @@ class GMM(Classical):
     @torch.no_grad()
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
         """x with the entries where mask is False drawn from their exact conditional distribution given the others."""
+        check_mask(x, mask)
         noise = Noise(seed, len(x), device=x.device)
         filled = self.mixture.density.impute(self.flat(x), mask.flatten(1), noise).to(x.dtype).view_as(x)
         return torch.where(mask, x, filled)

@@ -211,6 +211,10 @@ class FlowMatching(Diffusion):
         x = solve(sampler, denoise, self.path, x, time_grid(steps), noise)
         return x.clamp(-1, 1) if self.spec.kind == "image" else x
 
+    def draw_code(self, noise: Noise) -> Tensor:
+        """[len(noise), *shape], standard normal: the far end of the flow."""
+        return noise.normal(*self.spec.shape)
+
     def encode(self, x: Tensor) -> Tensor:
         """[B, *shape] the noise from which the flow, without any condition, leads to x; by 100 steps of Heun."""
         times = time_grid(CODE_STEPS)[::-1]

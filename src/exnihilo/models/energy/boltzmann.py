@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Noise, Terms
+from exnihilo.core import Batch, Noise, Terms, check_mask
 from exnihilo.core.optimizers import OptimizerFactory, sgd
 from exnihilo.models.energy.family import EnergyModel
 from exnihilo.models.energy.machines import ENUMERABLE, Bernoulli, Gaussian, Restricted, Visible
@@ -170,6 +170,7 @@ class RestrictedBoltzmannMachine(EnergyModel):
     @torch.no_grad()
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, sweeps: int = 500) -> Tensor:
         """Gibbs sampling with the known entries held (mask True = known), started at the others' means."""
+        check_mask(x, mask)
         noise = Noise(seed, len(x), device=x.device)
         state, known = self.to_state(x), mask.flatten(1)
         start = torch.where(known, state, self._independent(noise))

@@ -49,6 +49,10 @@ class Flow(GenerativeModel):
     def decode(self, z: Tensor) -> Tensor:
         return self.bijection.inverse(z)
 
+    def draw_code(self, noise: Noise) -> Tensor:
+        """[len(noise), *shape] u ~ p_u."""
+        return self.base.draw(noise, 1.0)
+
     def draw(  # type: ignore[override]
         self,
         noise: Noise,

@@ -97,6 +97,10 @@ class GAN(GenerativeModel):
         """The sample [B, *shape] of each latent [B, latent]."""
         return self.generator(z)
 
+    def draw_code(self, noise: Noise) -> Tensor:
+        """[len(noise), latent], standard normal."""
+        return noise.normal(self.latent)
+
     def draw(
         self,
         noise: Noise,
@@ -108,4 +112,4 @@ class GAN(GenerativeModel):
         mask: Tensor | None = None,
     ) -> Tensor:
         """G(z) with z ~ N(0, I)."""
-        return self.decode(noise.normal(self.latent))
+        return self.decode(self.draw_code(noise))

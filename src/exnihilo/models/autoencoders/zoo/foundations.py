@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec, adamw, recipe
 from exnihilo.models.autoencoders.choose import LikelihoodName, decoder_for, encoder_for, likelihood_for
-from exnihilo.models.autoencoders.family import VAE, Autoencoder
+from exnihilo.models.autoencoders.family import VAE
+from exnihilo.models.autoencoders.plain import Autoencoder
+from exnihilo.models.autoencoders.posteriors import PosteriorName, family_named
 from exnihilo.models.autoencoders.priors import MixturePrior, StandardNormal
 from exnihilo.probability.likelihoods import SquaredError
 
@@ -49,19 +51,23 @@ def vae(
     depth: Annotated[int, 1, 16] = 2,
     likelihood: LikelihoodName = "auto",
     prior: Literal["normal", "mixture"] = "normal",
+    posterior: PosteriorName = "diagonal",
     rate: Annotated[float, 1e-7, 1] = 1e-3,
 ) -> VAE:
     """A latent-variable model and the network that infers its latents, learnt together through a bound on log p(x).
 
     prior=mixture fits a mixture of up to 20 Gaussians to the codes after training, which improves samples greatly.
+    posterior: Gaussians with independent units, with a full covariance, or a mixture of 4 of the former.
     """
+    shape, family = family_named(posterior, latent)
     head = likelihood_for(data, likelihood)
     components = min(20, max(1, data.examples // 10)) if data.examples else 20
     return VAE(
-        encoder_for(data, (2, latent), width, depth),
+        encoder_for(data, shape, width, depth),
         decoder_for(data, (latent,), head.shape(data.shape), width, depth),
         head,
         StandardNormal((latent,)),
+        family=family,
         aggregate=MixturePrior(latent, components) if prior == "mixture" else None,
         optimizer=adamw(rate),
     )

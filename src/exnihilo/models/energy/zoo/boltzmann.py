@@ -22,7 +22,9 @@ def rbm(
     """Hidden binary units explain the visible ones; `width` of them, with persistent chains or contrastive divergence.
 
     Binary visible units for images and for data of two values, Gaussian ones for the rest; `sweeps` of Gibbs sampling
-    for each update.
+    for each update. Tables: flags and categories are Gaussian units as well, one for each category, spread over their
+    steps like any number; a sample's category is the largest of its units. Nothing but the hidden units keeps two of
+    them from being large at once, so for tables of many categories a vae, with a head for each column, suits better.
     """
     binary = data.kind == "image" or data.levels == 2
     if visible == "bernoulli" and not binary:
