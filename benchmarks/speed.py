@@ -196,6 +196,53 @@ def vae() -> Iterator[Pair]:
         )
 
 
+def vqvae() -> Iterator[Pair]:
+    """A training step of a vector-quantised autoencoder with a codebook of running means; the same layers twice."""
+    from pythae.models import VQVAE, VQVAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def __init__(self, layers: nn.Module):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> ModelOutput:
+            return ModelOutput(embedding=self.layers(x))
+
+    class Decoder(BaseDecoder):
+        def __init__(self, layers: nn.Module):
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, z: Tensor) -> ModelOutput:
+            return ModelOutput(reconstruction=self.layers(z).sigmoid())
+
+    for shape, codes in (((1, 28, 28), 64), ((1, 28, 28), 512)):
+        x = torch.rand(BATCH, *shape).round() * 2 - 1
+        ours = create("vqvae", DataSpec("image", shape, levels=2), codes=codes)
+        layers = copy.deepcopy((ours.encoder, ours.decoder))
+        config = VQVAEConfig(input_dim=shape, latent_dim=16, num_embeddings=codes, use_ema=True, decay=0.99)
+        theirs = VQVAE(config, Encoder(layers[0]), Decoder(layers[1])).train()
+        step = descent(ours, loss_of(ours, x))
+
+        def our_step(step: Callable[[], None] = step, learn: Callable[[], None] = ours.codebook.learn) -> None:
+            step()
+            learn()  # the trainer does it after the step; theirs happens in the loss
+
+        def their_loss(theirs: nn.Module = theirs, x: Tensor = x) -> Tensor:
+            return theirs({"data": x}).loss
+
+        yield pair(
+            f"vqvae training step, {codes} codes",
+            "pythae",
+            our_step,
+            descent(theirs, their_loss),
+            (nn.ModuleList([ours.encoder, ours.decoder, ours.likelihood]), theirs),
+            f"batch {BATCH}, 28 x 28, convolutions; ours has a Bernoulli head and revives dead codes, theirs squared error",
+        )
+
+
 def realnvp() -> Iterator[Pair]:
     """Densities and samples of eight affine couplings of 64 numbers."""
     import zuko
@@ -253,7 +300,13 @@ def rbm() -> Iterator[Pair]:
         yield Pair(f"rbm epoch, batch {batch}", "scikit-learn", epoch, their_epoch, note, (count, count), (0, 0))
 
 
-PAIRS: dict[str, Callable[[], Iterator[Pair]]] = {"ddpm": ddpm, "vae": vae, "realnvp": realnvp, "rbm": rbm}
+PAIRS: dict[str, Callable[[], Iterator[Pair]]] = {
+    "ddpm": ddpm,
+    "vae": vae,
+    "vqvae": vqvae,
+    "realnvp": realnvp,
+    "rbm": rbm,
+}
 
 
 # -- the stopwatch ---------------------------------------------------------------------------------------------------

@@ -179,3 +179,13 @@ def test_attributes_speak_words_and_numbers() -> None:
     assert math.isnan(Attribute("age", "number").encode(None))
     with pytest.raises(DataError, match=r"hair has no value 'daark'. Did you mean 'dark'"):
         Attribute("hair", "category", ("dark", "fair")).encode("daark")
+
+
+def test_dequantising_never_waits_for_the_device() -> None:
+    """On the `meta` device, which has no values, reading one is an error."""
+    number = Column("mass", "number", 0, 2, mean=1.0, scale=2.0, step=1.0, missing=True)
+    table = DataSpec("table", (4,), columns=(number, Column("colour", "category", 2, 2, categories=("a", "b"))))
+    for spec in (table, DataSpec("image", (1, 4, 4), levels=17), DataSpec("vector", (3,))):
+        noisy, log_q = spec.dequantise(torch.zeros(5, *spec.shape, device="meta"))
+        assert noisy.is_meta
+        assert log_q.shape == (5,)

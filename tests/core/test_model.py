@@ -148,3 +148,14 @@ def test_validation_without_a_gradient_still_counts_what_is_minimised_and_nothin
         figures = stamped(Penalised()).validate(Batch(torch.zeros(2, 2)))
     assert float(figures["loss"]) == 8.0
     assert not figures["loss"].requires_grad
+
+
+def test_what_a_class_withdraws_its_table_entry_lacks_too() -> None:
+    class Levels(Bell):
+        mass = True
+
+    class Silent(Bell):
+        withdrawn = frozenset({"energy"})
+
+    assert Levels.class_capabilities() == ("sample", "log_prob", "log_prob_bound", "energy")
+    assert Silent.class_capabilities() == ("sample", "log_prob", "log_prob_bound")

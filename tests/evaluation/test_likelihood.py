@@ -127,3 +127,17 @@ def test_the_parts_of_a_bound_and_the_gap_that_the_encoder_leaves() -> None:
 def test_a_model_without_such_a_bound_has_no_parts(digits: Dataset) -> None:
     train = digits.split("train").first()
     assert bound_parts(Histogram(digits.spec, train), train, "p") == {}
+
+
+def test_a_class_that_never_occurs_does_not_spoil_unknown_labels() -> None:
+    class Bounded(Known):
+        labelled = True
+        withdrawn = frozenset({"log_prob"})
+
+        def log_prob_bound(self, x: Tensor, *, k: int = 1, label: Tensor | None = None, seed: int = 0) -> Tensor:
+            return -x.square().sum(dim=1)
+
+    spec = DataSpec("vector", (3,), classes=2, class_names=("never", "always"), class_shares=(0.0, 1.0))
+    x = torch.zeros(2, 3)
+    nats, _ = log_likelihood(Bounded(spec, x), Batch(x, label=torch.tensor([-1, 1])))
+    assert nats.tolist() == [0.0, 0.0]

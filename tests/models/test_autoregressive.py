@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise, OptionError, create
+from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise, OptionError, create, find_recipe
 from exnihilo.models.autoregressive import Autoregressive
 from exnihilo.nets.masked import FullWalk, PixelCNN, causal_mask, colour_groups
 
@@ -200,3 +200,10 @@ def test_learning_memorises_a_batch() -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.5 * first
+
+
+def test_levels_have_no_score_in_the_table_either() -> None:
+    recipe = find_recipe("pixelcnn")
+    model = create("pixelcnn", DataSpec("image", (1, 4, 4), levels=2), width=8, depth=1)
+    assert recipe.capabilities == model.capabilities
+    assert "score" not in recipe.capabilities

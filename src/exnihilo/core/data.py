@@ -108,22 +108,18 @@ class DataSpec:
         holds as well. The one place where discrete meets continuous: no family does it again. Draws from torch's
         generator, so call it in a seeded scope.
         """
-        steps = self.steps(x)
-        noisy = x + (torch.rand_like(x) - 0.5) * steps
-        log_q = -steps[steps > 0].log().sum().expand(len(x))
+        steps = self.steps()  # read on the processor: a question to the device would be waited for in every step
+        noisy = x + (torch.rand_like(x) - 0.5) * steps.to(x, non_blocking=True)
+        log_q = x.new_full((len(x),), -float(steps[steps > 0].double().log().sum()))
         for column in self.columns:
             if column.missing:
                 here, flag = column.start, column.start + 1
                 gone = x[:, flag] > 0.5
                 filler = torch.randn_like(x[:, here])
-                noisy = noisy.index_copy(
-                    1,
-                    torch.tensor([here], device=x.device),
-                    torch.where(gone, filler, noisy[:, here])[:, None],
-                )
+                noisy[:, here] = torch.where(gone, filler, noisy[:, here])
                 log_q = log_q + gone * (-0.5 * filler.square() - 0.5 * math.log(2 * math.pi))
                 if steps[here] > 0:  # the filler stands in place of the even spread
-                    log_q = log_q + gone * steps[here].log()
+                    log_q = log_q + gone * math.log(steps[here])
         return noisy, log_q
 
     def quantise(self, x: Tensor) -> Tensor:

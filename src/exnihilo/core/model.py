@@ -91,8 +91,14 @@ class GenerativeModel(Trainable):
     # -- what it can do ------------------------------------------------------------------------------------------
 
     @classmethod
-    def class_capabilities(cls, withdrawn: frozenset[str] = frozenset()) -> tuple[str, ...]:
-        """What every model of this class can do: what it overrides, less what is withdrawn, and what follows."""
+    def class_capabilities(cls) -> tuple[str, ...]:
+        """What models of this class can do, without building one; an instance may withdraw some."""
+        return cls._can(cls.withdrawn, cls.mass)
+
+    @classmethod
+    def _can(cls, withdrawn: frozenset[str], mass: bool) -> tuple[str, ...]:
+        """What the class overrides, less what is withdrawn, and what follows. Levels have no score."""
+        withdrawn = withdrawn | {"score"} if mass else withdrawn
         names = {*CAPABILITIES, "draw"} - {"sample"} - withdrawn
         have = {name for name in names if getattr(cls, name) is not getattr(GenerativeModel, name)}
         for name, needs in DERIVED.items():  # in an order in which each is derived after its needs
@@ -102,8 +108,8 @@ class GenerativeModel(Trainable):
 
     @property
     def capabilities(self) -> tuple[str, ...]:
-        """What this model can do. Levels have no score, and a labelled density classifies."""
-        have = set(self.class_capabilities(self.withdrawn | ({"score"} if self.mass else set())))
+        """What this model can do; a labelled density classifies."""
+        have = set(self._can(self.withdrawn, self.mass))
         if self.labelled and self.spec.classes and "log_prob" in have:
             have.add("classify")
         return tuple(name for name in CAPABILITIES if name in have)

@@ -17,6 +17,7 @@ from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, 
 from exnihilo.evaluation.reference import Reference, confident_share
 from exnihilo.evaluation.speed import network_evaluations, numbers, timed_samples
 from exnihilo.evaluation.statistics import FeatureStatistics
+from exnihilo.evaluation.units import in_units_of, same_units
 from exnihilo.evaluation.value import Value, exactly
 
 KEPT = 5000  # samples kept for their nearest neighbours
@@ -85,18 +86,25 @@ def evaluate(
     """Judge a model by data that it has not seen.
 
     n samples (default: as many as training examples, at most 1500), rounded to what data can hold, against `split`.
+    Other data than those of the training are brought into the model's units first (see `in_units_of`).
     Models that cannot sample get their likelihood and reconstruction error only. `reference` shares the preparation
     among models. Intervals are of 95 % and cover the drawing of samples, not the luck of the training run.
     """
     mine, theirs = model.spec, data.spec
-    if (mine.kind, mine.shape, mine.levels) != (theirs.kind, theirs.shape, theirs.levels):
+    shaped = mine.kind == "table" or mine.shape == theirs.shape  # a table is encoded anew, whatever its width
+    if (mine.kind, mine.levels) != (theirs.kind, theirs.levels) or not shaped:
         raise DataError(
             f"{model.recipe} was made for {mine.kind} data of shape {mine.shape} and {mine.levels} levels; these are"
             f" {theirs.kind} data of shape {theirs.shape} and {theirs.levels} levels."
         )
+    result = Result(model.recipe, {})
+    if not same_units(mine, theirs):
+        if reference is not None:
+            raise DataError(f"{model.recipe} was trained on data in other units than those of the reference.")
+        data = in_units_of(mine, data)
+        result.notes.append("these are other data than it was trained on; figures are in the units of its training")
     reference = reference or Reference.of(data, n=n, seed=seed, split=split)
     model.eval()
-    result = Result(model.recipe, {})
     if reference.split == "train":
         result.notes.append("judged against its own training data: good figures may mean copying")
     if "sample" in model.capabilities:

@@ -79,8 +79,8 @@ def _part(model: GenerativeModel, x: Tensor, label: Tensor | None, exact: bool, 
             for c in range(len(shares))
         ]
         return torch.stack(each).logsumexp(dim=0)
-    joint = shares[label.clamp_min(0)] * (label >= 0)  # log p(x) >= log share_c + log p(x | c)
-    return _bound(model, x, label, seed) + joint
+    share = torch.where(label >= 0, shares[label.clamp_min(0)], 0.0)  # log p(x) >= log share_c + log p(x | c)
+    return _bound(model, x, label, seed) + share
 
 
 def _bound(model: GenerativeModel, x: Tensor, label: Tensor | None, seed: int) -> Tensor:

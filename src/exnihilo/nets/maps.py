@@ -17,7 +17,7 @@ def map_sides(side: tuple[int, int], largest: int = 8) -> list[tuple[int, int]]:
 
 
 def map_channels(sides: int, width: int) -> list[int]:
-    """Channels from the largest map to the smallest, which has `width`: half as many with every doubling of the side."""
+    """Channels from the largest map to the smallest, which has `width`: halved with every doubling of the side."""
     return [max(4, width // 2**level) for level in range(sides - 1, -1, -1)]
 
 

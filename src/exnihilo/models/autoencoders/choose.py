@@ -37,12 +37,18 @@ def channels(width: int) -> int:
     return max(4, width // 12)
 
 
-def encoder_for(data: DataSpec, shape_out: Sequence[int], width: int, depth: int, *, vector: int = 0) -> nn.Module:
+def encoder_for(
+    data: DataSpec, shape_out: Sequence[int], width: int, depth: int, *, vector: int = 0, dropout: float = 0.0
+) -> nn.Module:
     """A network (B, *data.shape) -> (B, *shape_out); with `vector`, one that takes (B, vector) beside."""
     conv = convolutional(data)
     joined = (data.shape[0] + vector, *data.shape[1:]) if conv else (data.size + vector,)
     shape = joined if vector else data.shape
-    network = ConvEncoder(shape, shape_out, channels(width)) if conv else MLP(shape, shape_out, width, depth)
+    network: nn.Module = (
+        ConvEncoder(shape, shape_out, channels(width), dropout=dropout)
+        if conv
+        else MLP(shape, shape_out, width, depth, dropout=dropout)
+    )
     return Joined(network, flat=not conv) if vector else network
 
 

@@ -267,8 +267,8 @@ class InverseAutoregressive:
     """z'_k = g_k z_k + (1 - g_k) m_k with g, m functions of z_<k and the vector [B, H]:  log|det| = sum log g_k.
 
     Kingma et al., 2016, arXiv:1606.04934, Eq. 11-14 and algorithm 1, g = sigmoid(s + 3): every step starts by keeping
-    z, so that eight in a row do too (with the paper's s + 1.5 they begin with a fifth of its variance's root). The entries
-    are turned round afterwards, so that the next step conditions the other way.
+    z, so that eight in a row do too (with the paper's s + 1.5 they begin with a fifth of its variance's root). The
+    entries are turned round afterwards, so that the next step conditions the other way.
     """
 
     network: MADE

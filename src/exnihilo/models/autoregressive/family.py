@@ -109,3 +109,9 @@ class Autoregressive(GenerativeModel):
         gumbel = -torch.log(-torch.log(noise.uniform(dtype=torch.float64) + 2.0**-26))
         chosen = (log_weight.double() + gumbel).view(n, PARTICLES).argmax(dim=1)
         return filled.view(n, PARTICLES, *x.shape[1:])[torch.arange(n, device=x.device), chosen]
+
+
+class AutoregressiveLevels(Autoregressive):
+    """The same over levels, whatever the data: `log_prob` is a log-probability, and there is no score."""
+
+    mass = True

@@ -17,6 +17,7 @@ from exnihilo.nets.mlp import MLP
 
 SMALL_SIDE = 12  # pictures up to this side have codes of the whole, larger ones codes with places
 
+
 @recipe(
     "Categorical Reparameterization with Gumbel-Softmax",
     "Jang et al., 2017; Maddison et al., 2017",

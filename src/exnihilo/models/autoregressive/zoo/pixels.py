@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from exnihilo.core import DataSpec, OptionError, adamw, cosine, recipe
-from exnihilo.models.autoregressive.family import Autoregressive
+from exnihilo.models.autoregressive.family import AutoregressiveLevels
 from exnihilo.nets.layers import Condition
 from exnihilo.nets.masked import PixelCNN
 from exnihilo.probability.likelihoods import Categorical, DiscretisedLogisticMixture, Levels
@@ -21,7 +21,7 @@ def pixelcnn(
     depth: Annotated[int, 0, 64] = 5,
     dropout: Annotated[float, 0.0, 0.9] = 0.1,
     conditional: bool = False,
-) -> Autoregressive:
+) -> AutoregressiveLevels:
     """Masked convolutions predict every pixel's level from the pixels above and to the left.
 
     Up to 32 levels each have a probability; more are a mixture of discretised logistics (arXiv:1701.05517).
@@ -42,7 +42,7 @@ def pixelcnn(
         vector=width if conditional else 0,
         dropout=dropout,
     )
-    return Autoregressive(
+    return AutoregressiveLevels(
         network,
         likelihood,
         condition=Condition(data.classes, 0, width) if conditional else None,
