@@ -239,7 +239,7 @@ def vqvae() -> Iterator[Pair]:
             our_step,
             descent(theirs, their_loss),
             (nn.ModuleList([ours.encoder, ours.decoder, ours.likelihood]), theirs),
-            f"batch {BATCH}, 28 x 28, convolutions; ours has a Bernoulli head and revives dead codes, theirs squared error",
+            f"batch {BATCH}, 28 x 28, convolutions; ours: Bernoulli head, dead codes revived; theirs: squared error",
         )
 
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from tests.contracts.test_every_recipe import every_case, sampling, small, trained
 
-
 #: Recipes whose loss waits for the device in every step, and where; strict, so that whoever mends one strikes it out.
 WAITING = {"m2": "nonzero() over the classes to try", "vqvae": "bincount() of the code words"}
 

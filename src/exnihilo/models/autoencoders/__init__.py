@@ -1,8 +1,23 @@
 """Autoencoders, plain and variational: a network to a code and one back."""
 
 from exnihilo.models.autoencoders import zoo
+from exnihilo.models.autoencoders.clustered import ClusteredVAE
 from exnihilo.models.autoencoders.family import VAE
+from exnihilo.models.autoencoders.imputation import Completion, complete
 from exnihilo.models.autoencoders.plain import Autoencoder
-from exnihilo.models.autoencoders.priors import MixturePrior, Prior, StandardNormal
+from exnihilo.models.autoencoders.priors import (
+    ConditionalNormal,
+    LearnedMixture,
+    MixturePrior,
+    Posterior,
+    Prior,
+    StandardNormal,
+    VampPrior,
+)
+from exnihilo.models.autoencoders.semisupervised import SemiSupervisedVAE
+from exnihilo.models.autoencoders.unobserved import MIWAE
 
-__all__ = ["VAE", "Autoencoder", "MixturePrior", "Prior", "StandardNormal", "zoo"]
+__all__ = [
+    "MIWAE", "VAE", "Autoencoder", "ClusteredVAE", "Completion", "ConditionalNormal", "LearnedMixture", "MixturePrior",
+    "Posterior", "Prior", "SemiSupervisedVAE", "StandardNormal", "VampPrior", "complete", "zoo",
+]  # fmt: skip

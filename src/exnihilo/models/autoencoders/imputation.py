@@ -67,14 +67,16 @@ def complete(
 
 
 def _complete(model: VAE, x: Tensor, mask: Tensor, particles: int, sweeps: int, noise: Noise) -> Completion:
-    start = torch.where(mask, x, 0.0)
+    gaps = model.observed(x, None)
+    known = mask if gaps is None else mask & gaps  # a table's own gaps are nothing to go by for a model of values
+    start = torch.where(known, x, 0.0)
     for _ in range(sweeps):
         vector = _told(model, x, noise, 1)
         posterior = model.posterior(start, vector)
         parameters = present(model, model.parameters_of(posterior.at(noise.like(posterior.mean)), vector))
-        start = torch.where(mask, x, model.likelihood.draw(parameters, noise))
+        start = torch.where(known, x, model.likelihood.draw(parameters, noise))
     vector = _told(model, x, noise, particles)
-    seen = None if sweeps else mask
+    seen = None if sweeps else known
     if vector is None:
         posterior = model.posterior(start, None, seen).repeat(particles)
     else:  # a class for every code
@@ -83,7 +85,7 @@ def _complete(model: VAE, x: Tensor, mask: Tensor, particles: int, sweeps: int, 
     epsilon = noise.normal(particles, *posterior.mean.shape[1:], dtype=x.dtype)
     z, log_q = posterior.sample(epsilon.flatten(0, 1))
     parameters = model.parameters_of(z, vector)
-    repeated_x, repeated_mask = x.repeat_interleave(particles, dim=0), mask.repeat_interleave(particles, dim=0)
+    repeated_x, repeated_mask = x.repeat_interleave(particles, dim=0), known.repeat_interleave(particles, dim=0)
     log_p = model.likelihood.log_prob(parameters, repeated_x, repeated_mask)
     weights = (log_p + model.code.given(vector).log_prob(z) - log_q).view(len(x), particles)
     parameters = present(model, parameters)

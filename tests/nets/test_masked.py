@@ -1,0 +1,78 @@
+"""Masked networks: golden path counts, who sees whom, and walks that equal whole passes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from exnihilo.nets.masked import MADE, FullWalk, MaskedLinear, PixelCNN, causal_mask, hidden_degrees
+
+torch.set_num_threads(1)
+
+
+def awake(network: torch.nn.Module) -> torch.nn.Module:
+    """With an answer that is not zero."""
+    generator = torch.Generator().manual_seed(0)
+    for weight in network.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * 0.5
+    return network
+
+
+def test_golden_counts_of_open_weights():
+    """Likelihood card G15."""
+    one = torch.zeros(1)
+    assert int(causal_mask(5, one, one, True).sum()) == 12
+    assert int(causal_mask(5, one, one, False).sum()) == 13
+
+
+def test_golden_path_counts():
+    """Likelihood card G15: D = 4, hidden degrees (1, 2, 3, 1, 2)."""
+    degrees, entries = hidden_degrees(5, 4), torch.arange(1, 5)
+    assert degrees.tolist() == [1, 2, 3, 1, 2]
+    paths = MaskedLinear(degrees, entries, strict=True).mask.int() @ MaskedLinear(entries, degrees).mask.int()
+    assert paths.tolist() == [[0, 0, 0, 0], [2, 0, 0, 0], [4, 2, 0, 0], [5, 3, 1, 0]]
+
+
+@pytest.mark.parametrize("vector", [0, 3])
+def test_an_entry_sees_those_before_it_alone(vector: int):
+    network = awake(MADE((5,), 2, width=24, depth=2, vector=vector))
+    v = torch.randn(1, vector) if vector else None
+    x = torch.randn(1, 5)
+    jacobian = torch.autograd.functional.jacobian(lambda x: network(x, v), x)[0, :, 0].view(2, 5, 5)
+    assert (jacobian.triu() == 0).all()
+    assert (jacobian[0].tril(-1)[1:, 0] != 0).all()
+
+
+def test_the_vector_reaches_every_entry():
+    network = awake(MADE((4,), 1, width=24, depth=1, vector=2))
+    jacobian = torch.autograd.functional.jacobian(lambda v: network(torch.zeros(1, 4), v), torch.randn(1, 2))[0, :, 0]
+    assert (jacobian.abs().sum(dim=1) > 0).all()
+
+
+def test_one_entry_has_a_distribution_of_its_own():
+    network = awake(MADE((1,), 3, width=4))
+    answer = network(torch.randn(6, 1))
+    assert torch.equal(answer, answer[:1].expand(6, -1))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        MADE((6,), 5, width=32, depth=2, categories=5),
+        PixelCNN((1, 3, 4), 5, width=8, depth=2, kernel=5, categories=5),
+        PixelCNN((2, 3, 3), 5, width=8, depth=1, categories=5),
+    ],
+    ids=["made", "pixels", "two colours"],
+)
+def test_walks_over_categories_equal_whole_passes(network: MADE | PixelCNN):
+    awake(network)
+    index = torch.randint(5, (3, *network.shape), generator=torch.Generator().manual_seed(1)).float()
+    whole: Tensor = network(index, None).unflatten(1, (5, -1))
+    with torch.no_grad():
+        for walk in (network.walk(3, None), FullWalk(network, 3, None)):
+            for place in network.order():
+                found = walk.predict(place)
+                torch.testing.assert_close(found, whole[(slice(None), slice(None), *place)], rtol=1e-4, atol=1e-4)
+                walk.write(place, index[(slice(None), *place)])
+            assert torch.equal(walk.x, index)
