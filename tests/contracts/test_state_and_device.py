@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.contracts.test_every_recipe import every_case, sampling, small, trained
 
 #: Recipes whose loss waits for the device in every step, and where; strict, so that whoever mends one strikes it out.
-WAITING = {"m2": "nonzero() over the classes to try", "vqvae": "bincount() of the code words"}
+WAITING = {"vqvae": "bincount() of the code words"}
 
 
 def attributes(model: nn.Module) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -86,9 +87,10 @@ def test_bound_is_the_enumerated_one():
 
 def test_many_importance_samples_reach_the_exact_log_probability():
     made, x = model(), everything()
-    exact = (joint(made, x) - torch.tensor(9.0).log()).logsumexp(dim=1)
+    made.encoder.head.weight.data *= 0.2  # a posterior that covers the true one
+    exact = joint(made, x).logsumexp(dim=1).detach() - math.log(9)
     assert abs(float(exact.exp().sum()) - 1) < 1e-9  # p sums to one
-    assert (made.log_prob_bound(x, k=3000) - exact).abs().max() < 0.05
+    assert (made.log_prob_bound(x, k=30_000) - exact).abs().max() < 0.03
     assert made.log_prob_bound(x.repeat(300, 1)).mean() < exact.mean()
 
 
@@ -97,7 +99,7 @@ def test_samples_follow_the_exact_probabilities():
     x = made.sample(20_000, seed=2)
     index = (x @ torch.tensor([8.0, 4, 2, 1])).long()
     share = torch.bincount(index, minlength=16) / 20_000
-    exact = (joint(made.double(), everything()) - torch.tensor(9.0).log()).logsumexp(dim=1).exp()
+    exact = (joint(made.double(), everything()).logsumexp(dim=1).detach() - math.log(9)).exp()
     assert (share - exact).abs().max() < 5 * (exact * (1 - exact) / 20_000).sqrt().max()
 
 

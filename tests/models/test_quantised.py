@@ -1,4 +1,4 @@
-"""Vector quantisation: nearest codes, running means by hand, straight-through gradients, and the prior's second stage."""
+"""Vector quantisation: nearest codes, running means by hand, straight-through gradients, and the second stage."""
 
 from __future__ import annotations
 
@@ -74,14 +74,13 @@ def test_with_a_fixed_encoder_it_is_k_means():
     book = Codebook(6, 2, decay=0.9)
     with seeded("book"):
         book.begin(z, batch=100)
-        for step in range(120):
+        for _ in range(120):
             part = z[torch.randperm(600)[:100]]
             book.note(part, book.nearest(part, book.vectors))
             book.learn()
-            assert step >= 0
     inertia = float(torch.cdist(z, book.vectors).min(dim=1).values.square().sum())
     best = KMeans(6, n_init=10, random_state=0).fit(np.asarray(z)).inertia_
-    assert inertia < 1.05 * best
+    assert inertia < 1.02 * best
 
 
 def test_gradients_go_straight_through():
@@ -167,7 +166,7 @@ def test_maps_come_back_to_any_side(shape):
 def test_two_stages_begin_with_data_and_fill_the_codebook():
     digits = load_data("digits")
     made = create("vqvae", digits, codes=16, latent=4, groups=3, width=32)
-    trainer = Trainer(made, digits, Budget(steps=90), seed=0)
+    trainer = Trainer(made, digits, Budget(steps=450), seed=0)
     trainer.run()
     assert isinstance(made, QuantisedAutoencoder)
     assert [stage.name for stage in trainer.stages] == ["train", "prior"]

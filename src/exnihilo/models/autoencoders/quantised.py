@@ -15,7 +15,8 @@ from exnihilo.models.classical.family import training_examples
 from exnihilo.nets.masked import CausalNetwork
 from exnihilo.probability.likelihoods import Likelihood
 
-INITIAL = 2048  # examples from which the codebook is begun
+INITIAL = 2048  # examples, and four times as many vectors of theirs, from which the codebook is begun
+ROUNDS = 10  # of k-means
 DEAD = 0.05  # of the even share of a code: with less it is given to a vector of the batch
 
 
@@ -80,10 +81,14 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def begin(self, z: Tensor, batch: int) -> None:
-        """Take the codes from vectors [N, size] of data, by a few rounds of k-means; `batch`: vectors in a step."""
-        order = torch.randperm(len(z), device=z.device).repeat(-(-self.codes // len(z)))[: self.codes]
-        vectors = z[order] + 1e-3 * z.std() * torch.randn(self.codes, self.size, device=z.device)
-        for _ in range(10):
+        """Take the codes from vectors [N, size] of data, by k-means; `batch`: vectors in a step of training."""
+        from sklearn.cluster import kmeans_plusplus
+
+        rows = z.repeat(-(-self.codes // len(z)), 1) if len(z) < self.codes else z
+        chance = int(torch.randint(2**31 - 1, ()))
+        found, _ = kmeans_plusplus(rows.cpu().numpy(), self.codes, random_state=chance)
+        vectors = torch.as_tensor(found).to(z) + 1e-3 * z.std() * torch.randn(self.codes, self.size, device=z.device)
+        for _ in range(ROUNDS):
             index = self.nearest(z, vectors)
             counts = torch.bincount(index, minlength=self.codes).to(z)
             means = torch.zeros_like(vectors).index_add_(0, index, z) / counts.clamp(min=1)[:, None]
@@ -174,7 +179,8 @@ class QuantisedAutoencoder(GenerativeModel):
         x = training_examples(data, INITIAL).to(device)
         z = torch.cat([self.vectors_of(part) for part in x.split(self.chunk)])
         rows = rows_of(z)
-        self.codebook.begin(rows, batch=self.batch * len(rows) // len(x))
+        chosen = torch.randperm(len(rows), device=device)[: 4 * INITIAL]
+        self.codebook.begin(rows[chosen], batch=self.batch * len(rows) // len(x))
 
     def loss(self, batch: Batch) -> Terms:
         """Nats, and the distance of the vectors from their codes, summed over the places of a code."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss, one_hot
+from torch.nn.functional import nll_loss
 
 from exnihilo.core import Batch, Data, Stage, Terms, TrainingError, adamw
 from exnihilo.core.optimizers import OptimizerFactory
@@ -23,12 +23,10 @@ class SemiSupervisedVAE(VAE):
     L(x, y) = E_q(z|x,y)[log p(x | y, z)] + log p(y) - KL(q(z | x, y) || p(z))  <=  log p(x, y),
     U(x) = sum_y q(y | x) L(x, y) + H(q(y | x))  <=  log p(x).
 
-    Kingma et al., 2014, arXiv:1406.5298, Eq. 6-9 (their model M2). Label -1: the class is unknown, and all are tried,
-    at the cost of as many decoder passes. The last term is a mean over the labelled examples of a batch, so `weight`
-    does not depend on how few they are.
+    Kingma et al., 2014, arXiv:1406.5298, Eq. 6-9 (their model M2). Label -1: the class is unknown. All are tried for
+    every example, at the cost of as many passes; of one whose class is known only that counts. The last term is a mean
+    over the labelled examples of a batch, so `weight` does not depend on how few they are.
     """
-
-    compilable = False  # the number of classes tried differs from batch to batch
 
     def __init__(
         self,
@@ -68,15 +66,15 @@ class SemiSupervisedVAE(VAE):
 
     def bound_parts(self, x: Tensor, label: Tensor, log_q: Tensor, mask: Tensor | None = None) -> Terms:
         """What -L (labelled) and -U (label -1) are the sum of, each [B] in nats, with one draw of z per class."""
-        known = one_hot(label.clamp(min=0), self.spec.classes).to(log_q)
-        chances = torch.where(label[:, None] < 0, log_q.exp(), known)  # [B, classes]
-        rows, classes = ((label[:, None] < 0) | known.bool()).nonzero().unbind(dim=1)  # what has to be tried
-        vector = self.vector(len(rows), classes)
-        reconstruction, kl, units = parts_of_bound(self, x[rows], None if mask is None else mask[rows], vector)
-        chance = chances[rows, classes]
+        count = self.spec.classes
+        every = torch.arange(count, device=x.device)
+        chances = torch.where(label[:, None] < 0, log_q.exp(), (label[:, None] == every).to(log_q))  # [B, classes]
+        many = None if mask is None else mask.repeat_interleave(count, dim=0)
+        vector = self.vector(len(x) * count, every.repeat(len(x)))
+        reconstruction, kl, units = parts_of_bound(self, x.repeat_interleave(count, dim=0), many, vector)
 
         def expected(values: Tensor) -> Tensor:
-            return values.new_zeros(len(x)).index_add(0, rows, chance * values)
+            return (chances * values.view(len(x), count)).sum(dim=1)
 
         shares = self.class_log_shares(x)
         return {

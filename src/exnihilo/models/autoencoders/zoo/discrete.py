@@ -65,13 +65,14 @@ def vqvae(
     depth: Annotated[int, 1, 16] = 2,
     likelihood: LikelihoodName = "auto",
     commitment: Annotated[float, 0.0, 100.0] = 0.25,
-    decay: Annotated[float, 0.0, 0.99999] = 0.99,
+    decay: Annotated[float, 0.0, 0.99999] = 0.9,
     rate: Annotated[float, 1e-7, 1] = 2e-3,
 ) -> QuantisedAutoencoder:
     """A code is a map of entries of a learnt codebook; an autoregressive prior then learns which maps occur.
 
-    Pictures have a map of `codes`, 4 to 8 a side, and a PixelCNN as the prior; other data `groups` codes, and a masked
-    fully connected network. Every code is a vector of `latent` numbers.
+    Pictures have a map of codes, 7 or 8 a side, and a PixelCNN as the prior; those of up to 12 a side and other data
+    have `groups` codes and a masked fully connected network. Every code is a vector of `latent` numbers. decay: of the
+    codes' running means; with the paper's 0.99, for long runs, they lag behind an encoder that has a minute.
     """
     head = likelihood_for(data, likelihood)
     shape = head.shape(data.shape)
