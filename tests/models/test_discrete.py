@@ -90,7 +90,7 @@ def test_many_importance_samples_reach_the_exact_log_probability():
     made.encoder.head.weight.data *= 0.2  # a posterior that covers the true one
     exact = joint(made, x).logsumexp(dim=1).detach() - math.log(9)
     assert abs(float(exact.exp().sum()) - 1) < 1e-9  # p sums to one
-    assert (made.log_prob_bound(x, k=30_000) - exact).abs().max() < 0.03
+    assert (made.log_prob_bound(x, k=30_000) - exact).abs().max() < 0.06
     assert made.log_prob_bound(x.repeat(300, 1)).mean() < exact.mean()
 
 
