@@ -2,7 +2,9 @@
 
 from exnihilo.models.autoencoders import zoo
 from exnihilo.models.autoencoders.clustered import ClusteredVAE
+from exnihilo.models.autoencoders.discrete import CategoricalVAE
 from exnihilo.models.autoencoders.family import VAE
+from exnihilo.models.autoencoders.hierarchical import HierarchicalVAE
 from exnihilo.models.autoencoders.imputation import Completion, complete
 from exnihilo.models.autoencoders.plain import Autoencoder
 from exnihilo.models.autoencoders.priors import (
@@ -14,10 +16,12 @@ from exnihilo.models.autoencoders.priors import (
     StandardNormal,
     VampPrior,
 )
+from exnihilo.models.autoencoders.quantised import Codebook, QuantisedAutoencoder
 from exnihilo.models.autoencoders.semisupervised import SemiSupervisedVAE
 from exnihilo.models.autoencoders.unobserved import MIWAE
 
 __all__ = [
-    "MIWAE", "VAE", "Autoencoder", "ClusteredVAE", "Completion", "ConditionalNormal", "LearnedMixture", "MixturePrior",
-    "Posterior", "Prior", "SemiSupervisedVAE", "StandardNormal", "VampPrior", "complete", "zoo",
+    "MIWAE", "VAE", "Autoencoder", "CategoricalVAE", "ClusteredVAE", "Codebook", "Completion", "ConditionalNormal",
+    "HierarchicalVAE", "LearnedMixture", "MixturePrior", "Posterior", "Prior", "QuantisedAutoencoder",
+    "SemiSupervisedVAE", "StandardNormal", "VampPrior", "complete", "zoo",
 ]  # fmt: skip
