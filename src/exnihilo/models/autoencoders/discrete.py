@@ -55,7 +55,7 @@ class CategoricalVAE(GenerativeModel):
         *,
         groups: int,
         categories: int,
-        coldest: float = 0.5,
+        coldest: float = 0.4,
         relaxation: Relaxation = "soft",
         optimizer: OptimizerFactory = adamw(1e-3),
     ):
@@ -67,8 +67,8 @@ class CategoricalVAE(GenerativeModel):
 
     @property
     def temperature(self) -> float:
-        """From 1 at the start to `coldest` at two thirds of the training, on an exponential."""
-        return max(self.coldest, self.coldest ** (1.5 * self.progress))
+        """From 1 at the start to `coldest` at a quarter of the training, on an exponential."""
+        return max(self.coldest, self.coldest ** (4 * self.progress))
 
     def logits(self, x: Tensor) -> Tensor:
         """[B, G, C] of q(z | x). Of a dequantised table the encoder reads the row that it stands for."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -267,8 +267,8 @@ class InverseAutoregressive:
     """z'_k = g_k z_k + (1 - g_k) m_k with g, m functions of z_<k and the vector [B, H]:  log|det| = sum log g_k.
 
     Kingma et al., 2016, arXiv:1606.04934, Eq. 11-14 and algorithm 1, g = sigmoid(s + 3): every step starts by keeping
-    z, so that eight in a row do too (with the paper's s + 1.5 they begin with a fifth of its variance's root). The
-    entries are turned round afterwards, so that the next step conditions the other way.
+    z. (With s + 1.5, eight of them would shrink it to a fifth.) The entries are turned round afterwards, so that the
+    next step conditions the other way.
     """
 
     network: MADE
@@ -316,7 +316,8 @@ class InverseAutoregressiveFamily(nn.Module):
         k = self.latent
         base = DiagonalNormal.of(parameters[:, : 2 * k].unflatten(1, (2, k)))
         vector = torch.tanh(parameters[:, 2 * k :])
-        return FlowPosterior(base, [InverseAutoregressive(network, vector) for network in self.networks])  # type: ignore[arg-type]
+        networks = cast("list[MADE]", list(self.networks))
+        return FlowPosterior(base, [InverseAutoregressive(network, vector) for network in networks])
 
 
 PosteriorName = Literal["diagonal", "full", "mixture"]

@@ -27,12 +27,12 @@ SMALL_SIDE = 12  # pictures up to this side have codes of the whole, larger ones
 def categorical_vae(
     data: DataSpec,
     *,
-    latent: Annotated[int, 1, 4096] = 16,
+    latent: Annotated[int, 1, 4096] = 10,
     categories: Annotated[int, 2, 4096] = 10,
     width: Annotated[int, 4, 4096] = 384,
     depth: Annotated[int, 1, 16] = 2,
     likelihood: LikelihoodName = "auto",
-    coldest: Annotated[float, 0.05, 1.0] = 0.5,
+    coldest: Annotated[float, 0.05, 1.0] = 0.4,
     relaxation: Relaxation = "soft",
     rate: Annotated[float, 1e-7, 1] = 1e-3,
 ) -> CategoricalVAE:
