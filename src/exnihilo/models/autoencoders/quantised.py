@@ -63,7 +63,7 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def note(self, z: Tensor, index: Tensor) -> None:
         """Add up what vectors [N, size] give to their codes [N], and keep some of them for dead codes."""
-        self.seen_counts += torch.bincount(index, minlength=self.codes)
+        self.seen_counts.index_add_(0, index, torch.ones_like(index, dtype=z.dtype))  # bincount waits for the device
         self.seen_sums.index_add_(0, index, z)
         torch.index_select(z, 0, torch.randint(len(z), (self.codes,), device=z.device), out=self.candidates)
 
