@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
 import exnihilo.models  # noqa: F401
 from exnihilo.core import GenerativeModel, ModelError, Noise, Unsupported, create, list_models
@@ -80,7 +81,7 @@ def sampling(model: GenerativeModel) -> dict[str, int]:
     """Few steps and sweeps: contracts are about meaning, not quality."""
     from exnihilo.core.registry import signature_options
 
-    options = signature_options(model.draw, skip=("label", "attributes", "text", "given", "mask"))
+    options = signature_options(model.draw)
     return {name: 3 for name in ("steps", "sweeps") if name in options}
 
 
@@ -195,13 +196,17 @@ def test_capabilities_keep_their_word(name, kind):
             x = model.spec.dequantise(x)[0]
     have = set(model.capabilities)
     t = torch.full((4,), 0.5)
+
+    def code() -> Tensor:
+        return model.draw_code(Noise(0, 4)) if model.draws_codes else torch.zeros_like(model.encode(x))
+
     answers = {
         "log_prob": lambda: model.log_prob(x),
         "log_prob_bound": lambda: model.log_prob_bound(x, seed=0),
         "energy": lambda: model.energy(x),
         "score": lambda: model.score(x),
         "encode": lambda: model.encode(x),
-        "decode": lambda: model.decode(torch.zeros_like(model.encode(x)) if "encode" in have else torch.zeros(4, 3)),
+        "decode": lambda: model.decode(code()),
         "reconstruct": lambda: model.reconstruct(x),
         "denoise": lambda: model.denoise(x, t).data,
         "classify": lambda: model.classify(x),

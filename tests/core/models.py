@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise, Player, Terms
+from exnihilo.core import NOTHING, Batch, Conditions, DataSpec, GenerativeModel, Noise, Player, Terms
 
 SPEC = DataSpec("vector", (2,), examples=100)
 CLASSES = DataSpec(
@@ -23,11 +23,7 @@ class Bell(GenerativeModel):
         super().__init__()
         self.mean = nn.Parameter(torch.ones(size))
 
-    def draw(
-        self, noise: Noise, *,
-        label: Tensor | None = None, attributes: Tensor | None = None, text: Tensor | None = None,
-        given: Tensor | None = None, mask: Tensor | None = None, scale: Annotated[float, 0, 10] = 1.0,
-    ) -> Tensor:  # fmt: skip
+    def draw(self, noise: Noise, asked: Conditions = NOTHING, *, scale: Annotated[float, 0, 10] = 1.0) -> Tensor:
         return self.mean + scale * noise.normal(len(self.mean))
 
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
@@ -39,13 +35,8 @@ class Bells(Bell):
 
     labelled = True
 
-    def draw(
-        self, noise: Noise, *,
-        label: Tensor | None = None, attributes: Tensor | None = None, text: Tensor | None = None,
-        given: Tensor | None = None, mask: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
-        assert label is not None
-        return label[:, None] + 0.0 * noise.normal(2)
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
+        return asked.label[:, None] + 0.0 * noise.normal(2)
 
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         assert label is not None

@@ -19,7 +19,7 @@ def averaged(values: list[float], gamma: float = 6.94) -> PowerAverage:
     average = PowerAverage(module, gamma)
     for value in values:
         module.weight.data.fill_(value)
-        average.update(module)
+        average.update()
     return average
 
 
@@ -50,9 +50,9 @@ def test_swapping_twice_changes_nothing_and_once_exchanges() -> None:
     module = Holder()
     average = PowerAverage(module)
     module.weight.data.fill_(3.0)
-    average.swap(module)
+    average.swap()
     assert module.weight.item() == 0.0
-    average.swap(module)
+    average.swap()
     assert module.weight.item() == 3.0
     assert average.weights["weight"].item() == 0.0
 
@@ -60,7 +60,7 @@ def test_swapping_twice_changes_nothing_and_once_exchanges() -> None:
 def test_a_restart_begins_from_the_model() -> None:
     module = Holder()
     average = PowerAverage(module)
-    average.update(module)
+    average.update()
     module.weight.data.fill_(2.0)
     average.restart(module)
     assert average.rounds == 0

@@ -69,5 +69,5 @@ def test_attributes_are_asked_by_name_and_unknown_where_not_asked() -> None:
 
 def test_the_parts_of_a_request_go_to_the_samples_they_belong_to() -> None:
     part = resolve(n=5, label=["ant", "bee", "cat", "bee", "ant"]).part(1, 3, torch.device("cpu"))
-    assert part["label"].tolist() == [1, 2]  # type: ignore[union-attr]
-    assert part["given"] is None
+    assert part.label.tolist() == [1, 2]
+    assert part.given is None

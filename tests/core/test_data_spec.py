@@ -32,6 +32,14 @@ TABLE = DataSpec(
         Column("town", "category", 5, 2, categories=("Rome", None)),
     ),
 )
+SERIES = DataSpec(
+    "series",
+    (2, 3),
+    columns=(Column("a", "number", 0, mean=3.0, scale=2.0), Column("b", "number", 1, mean=-1.0, scale=0.5)),
+)
+SOUND = DataSpec("audio", (1, 5), levels=256, rate=8000.0)
+LETTERS = DataSpec("text", (4,), 3, vocabulary=("\n", "a", "b"), tokens="characters")
+PAIRS = DataSpec("text", (2,), 4, vocabulary=("a", "b", "ab", "abb"), tokens="bpe", merges=((0, 1), (2, 1)))
 ROWS = pd.DataFrame(
     {"age": [20, 41, 33], "sex": ["m", "f", "m"], "pay": [1.25, np.nan, 2.5], "town": ["Rome", None, "Rome"]}
 )
@@ -157,10 +165,45 @@ def test_json_keeps_everything() -> None:
         examples=72,
         attributes=(Attribute("hair", "category", ("dark", "fair")), Attribute("age", "number", (), 30.0, 5.0)),
     )
-    for spec in (GREY, RGB, VECTOR, BITS, full):
+    for spec in (GREY, RGB, VECTOR, BITS, SERIES, SOUND, LETTERS, PAIRS, full):
         assert DataSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     with pytest.raises(DataError, match="unknown fields: colour"):
         DataSpec.from_json({**GREY.to_json(), "colour": 3})
+
+
+def test_series_come_back_channel_by_channel() -> None:
+    raw = np.array([[[3.0, 5.0, 1.0], [-1.0, -0.5, 0.0]]])
+    x = SERIES.encode(raw)
+    assert torch.equal(x, torch.tensor([[[0.0, 1.0, -1.0], [0.0, 1.0, 2.0]]]))
+    assert np.allclose(SERIES.decode(x), raw)
+    with pytest.raises(DataError, match=r"\(2, 4\) do not fit data of shape \(2, 3\)"):
+        SERIES.encode(np.zeros((1, 2, 4)))
+
+
+def test_texts_are_places_in_the_vocabulary() -> None:
+    x = LETTERS.encode(["ab\na", "bbbb"])
+    assert torch.equal(x, torch.tensor([[1, 2, 0, 1], [2, 2, 2, 2]]))
+    assert x.dtype == torch.int64
+    assert LETTERS.decode(x) == ["ab\na", "bbbb"]
+    assert torch.equal(LETTERS.quantise(x), x)
+    assert (LETTERS.step, LETTERS.low, LETTERS.discrete) == (1, 0, True)
+    assert LETTERS.tokenize("ba").tolist() == [2, 1]
+    with pytest.raises(DataError, match=r"'c' \(U\+0063, character 1"):
+        LETTERS.tokenize("ac")
+
+
+def test_byte_pairs_merge_in_their_order() -> None:
+    assert PAIRS.tokenize("abab").tolist() == [2, 2]
+    assert PAIRS.tokenize("abbab").tolist() == [3, 2]
+    assert PAIRS.decode(torch.tensor([[3, 2], [0, 1]])) == ["abbab", "ab"]
+
+
+def test_sounds_are_levels_of_the_mu_law() -> None:
+    x = SOUND.encode(np.array([[-1.0, -0.01, 0.0, 0.01, 1.0]]))
+    assert x.shape == (1, 1, 5)
+    assert SOUND.to_levels(x)[0, 0, [0, 4]].tolist() == [0, 255]
+    assert torch.allclose(x[0, 0, [1, 3]], torch.tensor([-1.0, 1.0]) * math.log(3.55) / math.log(256), atol=1 / 255)
+    assert torch.equal(SOUND.encode(SOUND.decode(x)), x)
 
 
 def test_classes_are_found_by_name_and_by_number() -> None:

@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import DataSpec, GenerativeModel, Noise
+from exnihilo.core import NOTHING, Conditions, DataSpec, GenerativeModel, Noise
 
 
 class Known(GenerativeModel):
@@ -19,16 +19,7 @@ class Known(GenerativeModel):
         self.spec, self.recipe, self.options = spec, name, {}
         self.register_buffer("points", points)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         place = (noise.uniform(1) * len(self.points)).long()[:, 0]
         return self.points[place]  # type: ignore[index]
 
@@ -47,16 +38,7 @@ class Stepwise(GenerativeModel):
         self.small = nn.Linear(1, 1)
         self.steps, self.pause = steps, pause
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         x = noise.normal(*self.spec.shape)
         self.small(x.flatten(1)[:, :1])
         for _ in range(self.steps):

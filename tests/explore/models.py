@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exnihilo.core import DataSpec, GenerativeModel, Noise
+from exnihilo.core import NOTHING, Conditions, DataSpec, GenerativeModel, Noise
 
 
 class Plain(GenerativeModel):
@@ -38,14 +38,10 @@ class Drawing(GenerativeModel):
     def decode(self, z: Tensor) -> Tensor:
         return (z @ self.weight).view(len(z), *self.spec.shape)
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         return noise.normal(len(self.weight))
 
-    def draw(
-        self, noise: Noise, *,
-        label: Tensor | None = None, attributes: Tensor | None = None, text: Tensor | None = None,
-        given: Tensor | None = None, mask: Tensor | None = None,
-    ) -> Tensor:  # fmt: skip
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         return self.decode(self.draw_code(noise))
 
 

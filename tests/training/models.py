@@ -7,7 +7,20 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Data, DataSpec, GenerativeModel, Noise, Player, Stage, Terms, adam, sgd
+from exnihilo.core import (
+    NOTHING,
+    Batch,
+    Conditions,
+    Data,
+    DataSpec,
+    GenerativeModel,
+    Noise,
+    Player,
+    Stage,
+    Terms,
+    adam,
+    sgd,
+)
 
 
 class Tiny(GenerativeModel):
@@ -28,7 +41,7 @@ class Tiny(GenerativeModel):
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         return torch.distributions.Normal(self.mean, 1.0).log_prob(x).flatten(1).sum(dim=1)
 
-    def draw(self, noise: Noise, *, label=None, attributes=None, text=None, given=None, mask=None) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         return self.mean + noise.normal(*self.spec.shape)
 
 

@@ -2,6 +2,7 @@
 
 from exnihilo.core.average import PowerAverage
 from exnihilo.core.columns import Column
+from exnihilo.core.conditions import NOTHING, Conditions
 from exnihilo.core.data import Attribute, Batch, Data, DataSpec, check_mask
 from exnihilo.core.errors import (
     DataError,
@@ -21,8 +22,9 @@ from exnihilo.core.player import Player, Stage, Terms
 from exnihilo.core.registry import create, find_recipe, list_models, recipe
 
 __all__ = [
-    "CAPABILITIES", "Attribute", "Batch", "Column", "Data", "DataError", "DataSpec", "ExnihiloError", "GenerativeModel",
-    "ModelError", "Noise", "OptionError", "Player", "PowerAverage", "Prediction", "RunError", "Stage", "Terms",
-    "Trainable", "TrainingError", "Unsupported", "adam", "adamw", "check_mask", "cosine", "create", "did_you_mean",
-    "find_recipe", "linear", "list_models", "listing", "recipe", "rmsprop", "seeded", "sghmc", "sgd",
+    "CAPABILITIES", "NOTHING", "Attribute", "Batch", "Column", "Conditions", "Data", "DataError", "DataSpec",
+    "ExnihiloError", "GenerativeModel", "ModelError", "Noise", "OptionError", "Player", "PowerAverage", "Prediction",
+    "RunError", "Stage", "Terms", "Trainable", "TrainingError", "Unsupported", "adam", "adamw", "check_mask", "cosine",
+    "create", "did_you_mean", "find_recipe", "linear", "list_models", "listing", "recipe", "rmsprop", "seeded", "sghmc",
+    "sgd",
 ]  # fmt: skip

@@ -18,22 +18,22 @@ class PowerAverage:
         self.restart(module)
 
     def restart(self, module: nn.Module) -> None:
-        """Forget the past: a new stage begins from the model as it is."""
+        """Forget the past: a new stage begins from the model as it is, and is followed from here."""
         self.rounds = 0
-        self.weights = {name: weight.detach().clone() for name, weight in module.named_parameters()}
+        self.followed = dict(module.named_parameters())
+        self.weights = {name: weight.detach().clone() for name, weight in self.followed.items()}
 
     @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
+    def update(self) -> None:
         """Mix in the weights after one more round."""
         self.rounds += 1
         mix = 1 - (1 - 1 / self.rounds) ** (self.gamma + 1)
-        current = dict(module.named_parameters())
-        torch._foreach_lerp_(list(self.weights.values()), [current[name].detach() for name in self.weights], mix)
+        torch._foreach_lerp_(list(self.weights.values()), [self.followed[name] for name in self.weights], mix)
 
     @torch.no_grad()
-    def swap(self, module: nn.Module) -> None:
+    def swap(self) -> None:
         """Exchange the model's weights with the average; a second call takes it back."""
-        for name, weight in module.named_parameters():
+        for name, weight in self.followed.items():
             held: Tensor = self.weights[name]
             current = weight.detach().clone()
             weight.copy_(held)

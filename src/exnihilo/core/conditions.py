@@ -16,7 +16,10 @@ from exnihilo.core.noise import Noise
 
 @dataclass(frozen=True)
 class Conditions:
-    """The keywords that `sample` hands to `draw`, one entry per sample; None where nothing is asked."""
+    """What samples are to be: `sample` takes it as keywords and hands it to `draw`, one row per sample.
+
+    None where nothing is asked. In `draw` every one is a tensor of as many rows as there are samples.
+    """
 
     label: Any = None
     attributes: Any = None
@@ -24,25 +27,38 @@ class Conditions:
     given: Any = None
     mask: Any = None
 
-    def part(self, start: int, end: int, device: torch.device) -> dict[str, Tensor | None]:
-        """Those of samples start to end, as keywords."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: None if value is None else value[start:end].to(device) for name, value in values.items()}
+    def part(self, start: int, end: int, device: torch.device) -> Conditions:
+        """Those of samples start to end."""
+        values = (getattr(self, field.name) for field in fields(self))
+        return Conditions(*(None if value is None else value[start:end].to(device) for value in values))
+
+
+NOTHING = Conditions()
 
 
 def resolve_conditions(asked: Conditions, n: int, spec: DataSpec, labelled: bool, noise: Noise) -> Conditions:
     """Names to numbers, one value to n; a labelled model that is asked nothing draws classes by their shares."""
-    for name in ("text", "given", "mask"):
-        value = getattr(asked, name)
+    given = _given(asked.given, n, spec)
+    for name, value in (("text", asked.text), ("given", given), ("mask", asked.mask)):
         if value is not None and len(value) != n:
             raise DataError(f"{n} samples need {n} rows of {name}; {len(value)} were given.")
     return Conditions(
         _labels(asked.label, n, spec, labelled, noise),
         _attributes(asked.attributes, n, spec),
         asked.text,
-        asked.given,
+        given,
         asked.mask,
     )
+
+
+def _given(asked: Any, n: int, spec: DataSpec) -> Any:
+    """In model space; anything but a tensor is raw, as in `load_data(..., given=)`. One row counts for all samples."""
+    if asked is None or spec.given is None:
+        return asked
+    given: Tensor = asked if isinstance(asked, Tensor) else spec.given.encode(asked)
+    if given.shape[1:] != spec.given.shape:
+        raise DataError(f"given is {tuple(given.shape)}; {n} samples need {(n, *spec.given.shape)}, or one row.")
+    return given.expand(n, *spec.given.shape) if len(given) == 1 else given
 
 
 def _labels(label: Any, n: int, spec: DataSpec, labelled: bool, noise: Noise) -> Tensor | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+SHOWN = 12  # models named in one message
 
 
 class ExnihiloError(Exception):
@@ -45,3 +47,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 def listing(choices: Iterable[object]) -> str:
     """The choices as a person would list them: `a, b, c`."""
     return ", ".join(str(choice) for choice in choices) or "(none)"
+
+
+def some_models(names: Sequence[str]) -> str:
+    """A few of many models, and where all are: `a, b, c and 40 others (exnihilo models)`."""
+    rest = len(names) - SHOWN
+    return listing(names) if rest <= 1 else f"{listing(names[:SHOWN])} and {rest} others (`exnihilo models`)"

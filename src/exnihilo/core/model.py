@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core.conditions import Conditions, resolve_conditions
+from exnihilo.core.conditions import NOTHING, Conditions, resolve_conditions
 from exnihilo.core.data import Batch, DataSpec
-from exnihilo.core.errors import OptionError, Unsupported, listing
+from exnihilo.core.errors import OptionError, Unsupported, listing, some_models
 from exnihilo.core.noise import Noise
 from exnihilo.core.optimizers import OptimizerFactory, adam
 from exnihilo.core.player import Player, Stage, Terms
@@ -117,7 +117,9 @@ class GenerativeModel(Trainable):
     def _lacks(self, capability: str) -> Unsupported:
         from exnihilo.core.registry import list_models  # there, models are known
 
-        others = [entry.name for entry in list_models() if capability in entry.capabilities]
+        family = next((entry.family for entry in list_models() if entry.name == self.recipe), "")
+        fitting = [entry for entry in list_models() if capability in entry.capabilities]
+        others = [entry.name for entry in sorted(fitting, key=lambda entry: entry.family != family)]  # relatives first
         have = f" It can: {listing(self.capabilities)}." if self.capabilities else ""
         if capability == "sample" and {"encode", "decode"} <= set(self.capabilities):
             have += (
@@ -125,7 +127,7 @@ class GenerativeModel(Trainable):
                 " `exnihilo sample RUN --density`, in Python exnihilo.explore.with_density."
             )
         return Unsupported(
-            f"{self.recipe or type(self).__name__} cannot {capability}.{have} Models that can: {listing(others)}."
+            f"{self.recipe or type(self).__name__} cannot {capability}.{have} Models that can: {some_models(others)}."
         )
 
     def require(self, *capabilities: str) -> None:
@@ -136,17 +138,8 @@ class GenerativeModel(Trainable):
 
     # -- drawing -------------------------------------------------------------------------------------------------
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """[len(noise), *shape] samples. A model writes this; its further keywords are its sampling options."""
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
+        """[len(noise), *shape] samples of what is asked. A model writes this; its keywords are its sampling options."""
         raise self._lacks("sample")
 
     @final
@@ -175,24 +168,19 @@ class GenerativeModel(Trainable):
             raise self._lacks("sample")
         if n < 1:
             raise OptionError(f"n={n} is not allowed. At least one sample must be asked for.")
-        options = signature_options(type(self).draw, skip=("label", "attributes", "text", "given", "mask"))
+        options = signature_options(type(self).draw)
         sampling = check_options(options, sampling, self.recipe)
         tensors = chain(self.parameters(), self.buffers())
         device = next((tensor.device for tensor in tensors), torch.device("cpu"))
         noise = seed if isinstance(seed, Noise) else Noise(seed, n)
         noise.keys = noise.keys.to(device)
-        asked = Conditions(label, attributes, text, given, mask)
-        conditions = resolve_conditions(asked, n, self.spec, self.labelled, noise)
+        asked = resolve_conditions(Conditions(label, attributes, text, given, mask), n, self.spec, self.labelled, noise)
         awake = [part for part in self.modules() if part.training]  # in training, players are while others are not
         for part in awake:
             part.training = False
         try:
             parts = [
-                self.draw(
-                    noise[start : start + self.chunk],
-                    **conditions.part(start, start + self.chunk, device),
-                    **sampling,
-                )
+                self.draw(noise[start : start + self.chunk], asked.part(start, start + self.chunk, device), **sampling)
                 for start in range(0, n, self.chunk)
             ]
         finally:
@@ -241,7 +229,7 @@ class GenerativeModel(Trainable):
         """[B, *shape] the example (the mean, where there is a distribution) of each code."""
         raise self._lacks("decode")
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), ...] codes as samples begin with them: `decode` makes typical examples of them.
 
         Beside the capabilities: written by models that draw by decoding, where `draws_codes` is true. It is what
@@ -252,7 +240,7 @@ class GenerativeModel(Trainable):
         others = [entry.name for entry in list_models() if entry.model.draw_code is not GenerativeModel.draw_code]
         raise Unsupported(
             f"{self.recipe or type(self).__name__} draws no codes; start from those of examples, if it encodes."
-            f" Models that draw codes: {listing(others)}."
+            f" Models that draw codes: {some_models(others)}."
         )
 
     @property
@@ -266,6 +254,14 @@ class GenerativeModel(Trainable):
         if self._derives("reconstruct"):
             return self.decode(self.encode(x))
         raise self._lacks("reconstruct")
+
+    def residual(self, x: Tensor, rebuilt: Tensor) -> Tensor:
+        """[B] how far each x is from what the model makes of it: the mean absolute difference of their entries.
+
+        Beside the capabilities. A model that sees better than entry by entry (features of a critic) writes its own;
+        a gradient passes to `rebuilt`.
+        """
+        return (x - rebuilt).abs().flatten(1).mean(dim=1)
 
     def denoise(
         self, x: Tensor, t: Tensor, *, label: Tensor | None = None, attributes: Tensor | None = None

@@ -60,7 +60,7 @@ class Noise:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, part: slice) -> Noise:
+    def __getitem__(self, part: slice | Tensor) -> Noise:
         """The streams of some of the samples, from where they stand now."""
         chosen = object.__new__(Noise)
         chosen.seed, chosen.keys, chosen.position = self.seed, self.keys[part], self.position

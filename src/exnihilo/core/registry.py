@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from exnihilo.core.data import KINDS, Data, DataSpec
-from exnihilo.core.errors import ModelError, OptionError, did_you_mean, listing
+from exnihilo.core.errors import ModelError, OptionError, did_you_mean, listing, some_models
 from exnihilo.core.model import GenerativeModel
 from exnihilo.core.noise import seeded
 
@@ -142,6 +142,7 @@ class Recipe:
     kinds: tuple[str, ...]
     family: str
     options: dict[str, Option]
+    table: str = ""
 
     @property
     def model(self) -> type[GenerativeModel]:
@@ -167,7 +168,7 @@ class Recipe:
     @property
     def sampling(self) -> dict[str, Option]:
         """The options of its samples: what its models' `draw` takes beyond the conditions of all models."""
-        return signature_options(self.model.draw, skip=tuple(signature_options(GenerativeModel.draw)))
+        return signature_options(self.model.draw)
 
 
 RECIPES: dict[str, Recipe] = {}
@@ -181,8 +182,13 @@ def recipe(
     *,
     arxiv: str = "",
     kinds: tuple[str, ...] = ("image", "vector", "table"),
+    unfit: Mapping[str, str] | None = None,
+    table: str = "",
 ) -> Callable[[Build], Build]:
     """Register a function `name(data: DataSpec, *, option=default, ...) -> Model` under its own name.
+
+    kinds: of data that it models; unfit: reasons why not, by kind, for the refusal; table: text that `exnihilo show`
+    prints below the options, where their choices need more than a word.
 
     The decorated function checks its options, refuses data of a kind it cannot model, builds, and stamps the model
     with spec, recipe name and options. `data` and `seed` are reserved names.
@@ -196,16 +202,16 @@ def recipe(
         parts = build.__module__.split(".")
         family = parts[2] if parts[:2] == ["exnihilo", "models"] else "own"
         assert set(kinds) <= set(KINDS), f"{name}: unknown kinds {kinds}"
-        entry = Recipe(name, build, title, authors, arxiv, kinds, family, signature_options(build))
+        entry = Recipe(name, build, title, authors, arxiv, kinds, family, signature_options(build), table)
 
         @functools.wraps(build)
         def checked(data: DataSpec, **options: Any) -> GenerativeModel:
             if data.kind not in entry.kinds:
-                fitting = [other.name for other in RECIPES.values() if data.kind in other.kinds]
-                raise ModelError(
-                    f"{name} models {listing(entry.kinds)}, not {data.kind} data."
-                    f" For {data.kind} data: {listing(fitting)}."
-                )
+                others = sorted(RECIPES.values(), key=lambda other: other.family != entry.family)  # relatives first
+                fitting = [other.name for other in others if data.kind in other.kinds]
+                because = f": {unfit[data.kind]}" if unfit and data.kind in unfit else ""
+                instead = f" For {data.kind} data: {some_models(fitting)}." if fitting else ""
+                raise ModelError(f"{name} models {listing(entry.kinds)}, not {data.kind} data{because}.{instead}")
             options = check_options(entry.options, options, name)
             model = build(data, **options)
             model.spec, model.recipe, model.options = data, name, options

@@ -7,9 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise
+from exnihilo.core import NOTHING, Batch, Conditions, DataSpec, GenerativeModel, Noise
 from exnihilo.evaluation.evaluate import SCATTERED, SHOWN, Result, class_values, feature_values
 from exnihilo.evaluation.memorisation import nearest
+from exnihilo.evaluation.modes import mode_values
 from exnihilo.evaluation.reference import Reference
 from exnihilo.evaluation.value import exactly
 
@@ -37,16 +38,7 @@ class UniformNoise(GenerativeModel):
         if spec.kind == "table" or bool((self.high <= self.low).any()):  # a missing number's filler leaves every box
             self.withdrawn = frozenset({"log_prob", "log_prob_bound", "energy", "score"})
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """Uniform in the box."""
         return self.low + (self.high - self.low) * noise.uniform(*self.spec.shape)
 
@@ -76,16 +68,7 @@ class Histogram(GenerativeModel):
         counts.scatter_add_(1, levels.T, torch.ones_like(levels.T, dtype=torch.float64))
         self.register_buffer("logits", (counts / counts.sum(dim=1, keepdim=True)).log())
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """Every entry by itself, by inverting its distribution function."""
         upper = self.logits.exp().cumsum(dim=1)[:, :-1].contiguous()  # [D, levels - 1]
         uniform = noise.uniform(self.spec.size, dtype=torch.float64)  # [B, D]
@@ -107,6 +90,7 @@ def real_data(reference: Reference) -> Result:
     image = reference.data.spec.kind == "image"
     index = nearest(reference.test.x, reference.train.x)[1]
     values |= class_values(reference.test.x, index, reference)
+    values |= mode_values(reference.test.x, reference.data, reference.protocol)
     protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
     values["distance_ratio"] = exactly(1.0, len(index), f"median distance ratio, {protocol}")
     values["preference_ratio"] = exactly(

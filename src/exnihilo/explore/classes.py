@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exnihilo.core import DataError, GenerativeModel, Noise
+from exnihilo.core import NOTHING, Conditions, DataError, GenerativeModel, Noise
 
 
 class OfClass(GenerativeModel):
@@ -23,11 +23,14 @@ class OfClass(GenerativeModel):
         self.spec, self.recipe, self.options, self.chunk = model.spec, model.recipe, model.options, model.chunk
         self.withdrawn = frozenset(self.class_capabilities()) - frozenset(model.capabilities)
 
-    def _given(self, method: Callable[..., Any], first: Tensor | Noise, **more: Any) -> Tensor:
+    def _asked(self, n: int, device: torch.device) -> Conditions:
+        """Always the class."""
+        return Conditions(label=torch.full((n,), self.number, device=device))
+
+    def _given(self, method: Callable[..., Any], x: Tensor) -> Tensor:
         """A method's answer for the class, where it asks for one."""
-        if "label" in inspect.signature(method).parameters:
-            more["label"] = torch.full((len(first),), self.number, device=first.device)
-        answer: Tensor = method(first, **more)
+        takes = "label" in inspect.signature(method).parameters
+        answer: Tensor = method(x, label=self._asked(len(x), x.device).label) if takes else method(x)
         return answer
 
     def encode(self, x: Tensor) -> Tensor:
@@ -36,26 +39,17 @@ class OfClass(GenerativeModel):
     def decode(self, z: Tensor) -> Tensor:
         return self._given(self.model.decode, z)
 
-    def draw_code(self, noise: Noise) -> Tensor:
-        return self._given(self.model.draw_code, noise)
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
+        return self.model.draw_code(noise, self._asked(len(noise), noise.device))
 
     @property
     def draws_codes(self) -> bool:
         """Whether the model does."""
         return self.model.draws_codes
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """Samples of the class."""
-        return self._given(self.model.draw, noise)
+        return self.model.draw(noise, self._asked(len(noise), noise.device))
 
 
 def of_class(model: GenerativeModel, label: str | int) -> OfClass:

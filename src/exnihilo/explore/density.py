@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exnihilo.core import Data, GenerativeModel, Noise, seeded
+from exnihilo.core import NOTHING, Conditions, Data, GenerativeModel, Noise, seeded
 from exnihilo.explore.codes import encoded, some_examples
 from exnihilo.models.classical.mixture import FittedMixture
 
@@ -35,20 +35,11 @@ class CodeDensity(GenerativeModel):
     def decode(self, z: Tensor) -> Tensor:
         return self.model.decode(z)
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *latent] from the mixture."""
         return self.mixture.density.draw(noise).float().view(len(noise), *self.latent)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """decode(z), z from the mixture."""
         return self.decode(self.draw_code(noise))
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Data, GenerativeModel, Noise, Prediction, Stage, Terms
+from exnihilo.core import NOTHING, Batch, Conditions, Data, GenerativeModel, Noise, Prediction, Stage, Terms
 from exnihilo.models.diffusion.bound import diffusion_bound
 from exnihilo.models.diffusion.guidance import classifier_free, clipped
 from exnihilo.models.diffusion.predictions import PredictionType
@@ -135,12 +135,8 @@ class DenoisingDiffusion(Diffusion):
     def draw(
         self,
         noise: Noise,
+        asked: Conditions = NOTHING,
         *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
         steps: Annotated[int, 1, 1000] = 50,
         sampler: Literal["ancestral", "ancestral_large", "ddim"] = "ancestral",
         guidance: Annotated[float, 0, 100] = 0.0,
@@ -149,7 +145,7 @@ class DenoisingDiffusion(Diffusion):
 
         guidance: how far to exaggerate what label and attributes change; 0 = not at all.
         """
-        denoise = classifier_free(self.denoise, guidance, label, attributes)
+        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes)
         denoise = clipped(denoise, self.path, self.low, self.high)
         choices: dict[str, Sampler] = {
             "ancestral": Ancestral(),
@@ -191,12 +187,8 @@ class FlowMatching(Diffusion):
     def draw(
         self,
         noise: Noise,
+        asked: Conditions = NOTHING,
         *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
         steps: Annotated[int, 1, 1000] = 12,
         solver: Literal["heun", "euler"] = "heun",
         guidance: Annotated[float, 0, 100] = 0.0,
@@ -205,21 +197,25 @@ class FlowMatching(Diffusion):
 
         guidance: how far to exaggerate what label and attributes change; 0 = not at all.
         """
-        denoise = classifier_free(self.denoise, guidance, label, attributes)
+        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes)
         sampler: Sampler = Heun() if solver == "heun" else Euler()
         x = noise.normal(*self.spec.shape)
         x = solve(sampler, denoise, self.path, x, time_grid(steps), noise)
         return x.clamp(-1, 1) if self.spec.kind == "image" else x
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape], standard normal: the far end of the flow."""
         return noise.normal(*self.spec.shape)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """[B, *shape] the noise from which the flow, without any condition, leads to x; by 100 steps of Heun."""
-        times = time_grid(CODE_STEPS)[::-1]
-        return solve(Heun(), self.denoise, self.path, x, times, Noise(0, len(x), device=x.device))
+    def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B, *shape] the noise from which the flow, to a class or without any condition, leads to x."""
+        return self._follow(x, time_grid(CODE_STEPS)[::-1], label)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """[B, *shape] where the flow leads from z, without any condition; by 100 steps of Heun."""
-        return solve(Heun(), self.denoise, self.path, z, time_grid(CODE_STEPS), Noise(0, len(z), device=z.device))
+    def decode(self, z: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B, *shape] where the flow, to a class or without any condition, leads from z; by 100 steps of Heun."""
+        return self._follow(z, time_grid(CODE_STEPS), label)
+
+    def _follow(self, x: Tensor, times: Sequence[float], label: Tensor | None) -> Tensor:
+        """x carried along the flow through these times."""
+        denoise = classifier_free(self.denoise, 0.0, label, None)
+        return solve(Heun(), denoise, self.path, x, times, Noise(0, len(x), device=x.device))

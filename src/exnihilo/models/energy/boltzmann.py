@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Noise, Terms, check_mask
+from exnihilo.core import NOTHING, Batch, Conditions, Noise, Terms, check_mask
 from exnihilo.core.optimizers import OptimizerFactory, sgd
 from exnihilo.models.energy.family import EnergyModel
 from exnihilo.models.energy.machines import ENUMERABLE, Bernoulli, Gaussian, Restricted, Visible
@@ -136,15 +136,11 @@ class RestrictedBoltzmannMachine(EnergyModel):
     def decode(self, z: Tensor) -> Tensor:
         return self.from_state(self.machine.mean(z))
 
-    def draw(  # type: ignore[override]
+    def draw(
         self,
         noise: Noise,
+        asked: Conditions = NOTHING,
         *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
         sweeps: Annotated[int, 0, 10_000_000] = 1000,
         mode: Literal["auto", "mean", "draw"] = "auto",
     ) -> Tensor:
