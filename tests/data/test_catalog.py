@@ -19,9 +19,10 @@ def test_every_set_loads_with_a_sound_description() -> None:
         assert entry.summary.endswith(".")
         batch = data.split("train").batch(0, 16, 0)
         assert batch.x.shape == (16, *data.spec.shape)
-        assert batch.x.dtype == torch.float32
+        assert batch.x.dtype == (torch.int64 if entry.kind == "text" else torch.float32)
         assert batch.x.isfinite().all()
-        assert len(data.split("test")) / len(data) == pytest.approx(0.2, abs=0.02)
+        if entry.kind != "text":  # whose windows overlap in training
+            assert len(data.split("test")) / len(data) == pytest.approx(0.2, abs=0.02)
         if data.spec.classes:
             assert batch.label is not None
             assert len(data.spec.class_names) == data.spec.classes == len(data.spec.class_shares)
@@ -128,9 +129,6 @@ def test_toys_are_functions_of_their_options() -> None:
 def test_mistakes_are_told_with_the_next_step() -> None:
     with pytest.raises(DataError, match=r"no data set named 'digit', and no file or folder.*Did you mean 'digits'\?"):
         load_data("digit")
-    for name in ("sines", "tones", "stdlib"):
-        with pytest.raises(DataError, match="does not read yet"):
-            load_data(name)
     with pytest.raises(OptionError, match=r"moons has no option 'nosie'. Did you mean 'noise'\?"):
         load_data("moons", nosie=1)
     with pytest.raises(OptionError, match=r"noise=much is not allowed.*a number from 0 to 1"):

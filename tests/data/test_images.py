@@ -230,13 +230,13 @@ def test_pictures_without_a_row_are_counted(tmp_path: Path) -> None:
     metadata(tmp_path, "csv", [{"file_name": f"{place:02d}.png", "age": place} for place in range(10)])
     data = load_data(tmp_path)
     assert data.first().attributes[-1].isnan().all()  # type: ignore[index]
-    assert any("2 pictures have no row in metadata.csv" in note for note in data.notes)
+    assert any("2 files have no row in metadata.csv" in note for note in data.notes)
 
 
 @pytest.mark.parametrize(
     ("rows", "options", "message"),
     [
-        ([{"file_name": "99.png", "label": "a"}], {}, "names '99.png', but there is no such picture"),
+        ([{"file_name": "99.png", "label": "a"}], {}, "names '99.png', but there is no such file"),
         ([{"filename": "00.png", "label": "a"}], {}, r"no column 'file_name'. Did you mean 'filename'\?"),
         ([{"file_name": "00.png"}, {"file_name": "00.png"}], {}, "names '00.png' twice"),
         ([{"file_name": "00.png", "hair": "dark"}], {"label": "hiar"}, r"no such column. Did you mean 'hair'\?"),

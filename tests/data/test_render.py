@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from PIL import Image
 
@@ -119,6 +120,51 @@ def test_samples_of_vectors(tmp_path: Path) -> None:
     bits = load_data(np.random.default_rng(0).integers(2, size=(20, 4)))
     (path,) = save_samples(bits.spec, bits.first().x, tmp_path / "b.csv")
     assert len(pd.read_csv(path)) == 20
+
+
+def test_samples_of_series_texts_and_sounds(tmp_path: Path) -> None:
+    sines = load_data("sines", n=100)
+    (path,) = save_samples(sines.spec, sines.first(3).x, tmp_path / "s.csv")
+    frame = pd.read_csv(path)
+    assert list(frame.columns) == ["sample", "step", "x0"]
+    assert frame["sample"].tolist() == [0] * 64 + [1] * 64 + [2] * 64
+    assert np.allclose(frame["x0"].to_numpy().reshape(3, 1, 64), sines.spec.decode(sines.first(3).x), atol=1e-5)
+    texts = DataSpec("text", (2,), 3, vocabulary=("a", "b", "é"), tokens="characters")
+    x = torch.tensor([[0, 1], [2, 2]])
+    (path,) = save_samples(texts, x, tmp_path / "t.txt")
+    assert path.read_text(encoding="utf-8") == "=== 0 ===\nab\n\n=== 1 ===\néé\n"
+    assert save_samples(texts, x[:1], tmp_path / "t.txt")[0].read_text() == "ab\n"
+    assert [path.name for path in save_samples(texts, x, tmp_path / "texts")] == ["0.txt", "1.txt"]
+    sound = load_data("tones", n=100)
+    files = save_samples(sound.spec, sound.first(3).x, tmp_path / "tones", metadata={"seed": 4})
+    wave, rate = soundfile.read(files[2])
+    assert rate == 8000
+    assert np.allclose(wave, sound.spec.decode(sound.first(3).x)[2], atol=1e-4)
+    with soundfile.SoundFile(files[2]) as file:
+        assert file.comment == "seed=4\nsample=2"
+    (path,) = save_samples(sound.spec, sound.first(3).x, tmp_path / "t.wav")
+    assert len(soundfile.read(path)[0]) == 3 * 1024 + 2 * 2000
+    with pytest.raises(DataError, match=r"samples of audio data are not written there. Use .wav"):
+        save_samples(sound.spec, sound.first(3).x, tmp_path / "t.csv")
+
+
+def test_every_kind_in_time_has_a_picture(tmp_path: Path) -> None:
+    long = np.stack([np.sin(np.arange(500) / 9), np.arange(500.0)], axis=1)
+    long[3:6] = np.nan
+    text = DataSpec("text", (40,), 3, vocabulary=("a", "\n", "\t"), tokens="characters")
+    lines = picture(text, torch.arange(400).view(10, 40) % 3)
+    assert np.asarray(lines).min() < 60  # letters are dark
+    assert picture(text, torch.zeros(1, 40, dtype=torch.int64)).height < lines.height
+    for data in (load_data(long, window=16), load_data("tones", n=100, levels=16)):
+        with Image.open(preview(data, tmp_path / "p.png")) as image:
+            assert image.width > 600
+            assert len(set(image.convert("RGB").getdata())) > 20
+    silence = DataSpec("audio", (1, 30), rate=8000.0)
+    assert picture(silence, torch.zeros(3, 1, 30)).height > 100
+    assert "2 channels, 16 steps" in describe(load_data(long, window=16))[0]
+    assert (
+        "1,024 samples, 8,000 a second (0.128 s), 16 levels of the mu-law" in describe(load_data("tones", levels=16))[0]
+    )
 
 
 def test_a_description_says_it_all(tmp_path: Path) -> None:

@@ -31,6 +31,12 @@ def data(
         exnihilo data digits --out digits.png
 
         exnihilo data table.csv -d label=species -d drop=id
+
+        exnihilo data book.txt -d tokens=bpe -d size=2000 -d window=256
+
+        exnihilo data recordings -d rate=8000 -d window=4096 -d levels=256
+
+        exnihilo data load.csv -d time=date -d window=96
     """
     from exnihilo.data import data_options, describe, load_data, preview
 

@@ -19,7 +19,7 @@ def sample(
         Path,
         typer.Option(
             metavar="PATH",
-            help="A .png for one grid of pictures, a folder for a picture each, a .csv for rows, a .npz for either.",
+            help=".png to look at, .npz, .csv (rows, series), .txt, .wav, or a folder for one file each.",
         ),
     ],
     n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
@@ -38,7 +38,7 @@ def sample(
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Draw samples from a trained model and save them as what the data were: pictures, or rows with their columns.
+    """Draw samples from a trained model and save them as what the data were: pictures, rows, texts, sounds, series.
 
     Sample 7 of seed 0 is the same however many are drawn.
 

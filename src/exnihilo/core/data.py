@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from exnihilo.core.columns import Column, decode_table, encode_table, quantise_table, table_steps
+from exnihilo.core.companding import compress, expand
 from exnihilo.core.errors import DataError, did_you_mean, listing
+from exnihilo.core.tokens import Pairs, Tokens, decode_text, encode_text
 
 Kind = Literal["vector", "table", "image", "series", "audio", "text"]
 KINDS: tuple[Kind, ...] = ("vector", "table", "image", "series", "audio", "text")
@@ -50,8 +53,12 @@ class DataSpec:
     """All that a model, a report or a picture needs to know of the data; plain values, stored as JSON.
 
     Model space: images [-1, 1] float32 (C, H, W) with `levels` raw steps; vectors standardised floats (D,), or 0/1
-    where the data hold two values only (`levels` = 2); tables one encoded vector (see `Column`). `encode` and
-    `decode` go between raw values and model space and need nothing else.
+    where the data hold two values only (`levels` = 2); tables one encoded vector (see `Column`); series (C, T) floats,
+    each channel standardised by its `Column`; audio (1, T) waveforms in [-1, 1], with `levels` the nearest of so many
+    values that are even under the mu-law. Text is int64 (L,): ids 0 ... levels - 1, the tokens' places in
+    `vocabulary` (of `bytes`, the byte). Every example is full, so no id means padding.
+
+    `encode` and `decode` go between raw values and model space and need nothing else.
     """
 
     kind: Kind
@@ -61,10 +68,13 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
     class_shares: tuple[float, ...] = ()  # of the training split
     attributes: tuple[Attribute, ...] = ()
-    columns: tuple[Column, ...] = ()  # vectors and tables
-    vocabulary: tuple[str, ...] = ()  # text
+    columns: tuple[Column, ...] = ()  # vectors and tables; of series, the channels
+    vocabulary: tuple[str, ...] = ()  # text: what each id stands for
+    tokens: Tokens | Literal[""] = ""  # text: how it is cut
+    merges: Pairs = ()  # text of byte pairs: the ids that are joined, in their order
     rate: float = 0.0  # samples per second of audio
     examples: int = 0  # in the training split
+    given: DataSpec | None = None  # of what every example is conditioned on: a vector or a picture
 
     @property
     def size(self) -> int:
@@ -74,11 +84,13 @@ class DataSpec:
     @property
     def low(self) -> float:
         """The smallest entry of data with levels."""
-        return -1.0 if self.kind == "image" else 0.0
+        return -1.0 if self.kind in ("image", "audio") else 0.0
 
     @property
     def step(self) -> float:
         """The distance of neighbouring levels in model space; 0 where the data are continuous."""
+        if self.kind == "text":
+            return 1.0
         return (1.0 - self.low) / (self.levels - 1) if self.levels else 0.0
 
     @property
@@ -93,11 +105,13 @@ class DataSpec:
         return steps if like is None else steps.to(like)
 
     def to_levels(self, x: Tensor) -> Tensor:
-        """Integers 0 ... levels - 1 of the nearest levels, the shape of x."""
+        """Integers 0 ... levels - 1 of the nearest levels, the shape of x; of text, x itself."""
         return ((x - self.low) / self.step).round().clamp(0, self.levels - 1).long()
 
     def from_levels(self, index: Tensor) -> Tensor:
-        """Model space from integers 0 ... levels - 1."""
+        """Model space from integers 0 ... levels - 1; of text, these."""
+        if self.kind == "text":
+            return index.long()
         return index.to(torch.get_default_dtype()) * self.step + self.low
 
     def dequantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -110,7 +124,7 @@ class DataSpec:
         """
         steps = self.steps()  # read on the processor: a question to the device would be waited for in every step
         noisy = x + (torch.rand_like(x) - 0.5) * steps.to(x, non_blocking=True)
-        log_q = x.new_full((len(x),), -float(steps[steps > 0].double().log().sum()))
+        log_q = x.new_full((len(x),), self._log_density)
         for column in self.columns:
             if column.missing:
                 here, flag = column.start, column.start + 1
@@ -122,6 +136,12 @@ class DataSpec:
                     log_q = log_q + gone * math.log(steps[here])
         return noisy, log_q
 
+    @cached_property
+    def _log_density(self) -> float:
+        """Of the even spread over the steps, in nats."""
+        steps = self.steps()
+        return -float(steps[steps > 0].double().log().sum())
+
     def quantise(self, x: Tensor) -> Tensor:
         """The nearest point of model space that real data could hold: what `encode(decode(x))` gives."""
         if self.kind == "table":
@@ -129,38 +149,70 @@ class DataSpec:
         return self.from_levels(self.to_levels(x)).to(x) if self.levels else x
 
     def encode(self, raw: Any) -> Tensor:
-        """Raw examples -> model space [N, *shape] float32.
+        """Raw examples -> model space [N, *shape], float32 (text: int64).
 
         Images: integers 0 ... levels - 1, (N, H, W) or (N, H, W, C). Vectors: (N, D). Tables: a DataFrame with the
-        spec's columns. An unseen category or a wrong shape is a DataError.
+        spec's columns. Series: (N, C, T). Audio: waveforms in [-1, 1], (N, T). Text: N strings of L tokens each (see
+        `tokenize` for other lengths). An unseen category or token or a wrong shape is a DataError.
         """
         if self.kind == "table":
             return encode_table(self.columns, raw, self.size)
+        if self.kind == "text":
+            return self._encode_texts(raw)
         values = torch.from_numpy(np.array(raw, dtype=np.float32))
         if self.kind == "image":
             values = values.unsqueeze(1) if values.ndim == 3 else values.movedim(-1, 1)
             values = values * self.step + self.low
+        elif self.kind == "audio":
+            values = values.unsqueeze(1)
+            values = self.quantise(compress(values, self.levels)) if self.levels else values
         elif self.columns:
-            mean = torch.tensor([column.mean for column in self.columns], dtype=torch.float64)
-            scale = torch.tensor([column.scale for column in self.columns], dtype=torch.float64)
-            values = ((torch.from_numpy(np.array(raw, dtype=np.float64)) - mean) / scale).float()
+            mean, scale = self._units()
+            values = torch.from_numpy(((np.array(raw, dtype=np.float64) - mean) / scale).astype(np.float32))
         if tuple(values.shape[1:]) != self.shape:
             raise DataError(f"Examples of shape {tuple(values.shape[1:])} do not fit data of shape {self.shape}.")
         return values.contiguous()
 
     def decode(self, x: Tensor) -> Any:
-        """Model space [N, *shape] -> raw: uint8 pictures (N, H, W[, C]), vectors (N, D) or a DataFrame."""
+        """Model space [N, *shape] -> raw, as `encode` takes it: uint8 pictures, a DataFrame, N strings, or arrays."""
         x = x.detach().cpu()
         if self.kind == "table":
             return decode_table(self.columns, x)
+        if self.kind == "text":
+            return [self.untokenize(row) for row in x]
         if self.kind == "image":
             raw = self.to_levels(x).movedim(1, -1).numpy().astype(np.uint8 if self.levels <= 256 else np.uint16)
             return raw[..., 0] if raw.shape[-1] == 1 else raw
+        if self.kind == "audio":
+            near = self.quantise(x.float().clamp(-1, 1))[:, 0]
+            return (expand(near, self.levels) if self.levels else near).numpy()
         if self.columns:
-            mean = np.array([column.mean for column in self.columns])
-            scale = np.array([column.scale for column in self.columns])
+            mean, scale = self._units()
             return self.quantise(x).double().numpy() * scale + mean
         return self.quantise(x).numpy()
+
+    def tokenize(self, text: str) -> Tensor:
+        """[n] the ids of a text of any length, such as a prompt; a character without a token is a DataError."""
+        assert self.tokens, "only text has tokens"
+        return torch.tensor(encode_text(self.tokens, self.vocabulary, self.merges, text), dtype=torch.int64)
+
+    def untokenize(self, ids: Tensor) -> str:
+        """The text of ids [n]."""
+        assert self.tokens, "only text has tokens"
+        return decode_text(self.tokens, self.vocabulary, self.to_levels(ids).tolist())
+
+    def _encode_texts(self, texts: Sequence[str]) -> Tensor:
+        rows = [self.tokenize(text) for text in texts]
+        for place, row in enumerate(rows):
+            if len(row) != self.size:
+                raise DataError(f"Text {place} has {len(row)} tokens; examples of these data have {self.size}.")
+        return torch.stack(rows)
+
+    def _units(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and scale of the columns, float64: (D,), or (C, 1) of series."""
+        mean = np.array([column.mean for column in self.columns])
+        scale = np.array([column.scale for column in self.columns])
+        return (mean[:, None], scale[:, None]) if self.kind == "series" else (mean, scale)
 
     def class_index(self, label: object) -> int:
         """The number of a class given by name or number."""
@@ -175,7 +227,9 @@ class DataSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; fields that say nothing are left out."""
-        return {name: value for name, value in asdict(self).items() if value not in (0, 0.0, ())}
+        plain = asdict(replace(self, given=None))
+        known = {name: value for name, value in plain.items() if value not in (0, 0.0, (), "", None)}
+        return known | ({"given": self.given.to_json()} if self.given else {})
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> DataSpec:
@@ -185,10 +239,12 @@ class DataSpec:
             raise DataError(f"The data description holds unknown fields: {listing(sorted(unknown))}.")
         record = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
         record["columns"] = tuple(Column.from_json(column) for column in record.get("columns", ()))
+        record["merges"] = tuple((left, right) for left, right in record.get("merges", ()))
         record["attributes"] = tuple(
             Attribute(**{**entry, "categories": tuple(entry.get("categories", ()))})
             for entry in record.get("attributes", ())
         )
+        record["given"] = cls.from_json(record["given"]) if "given" in record else None
         return cls(**record)
 
 

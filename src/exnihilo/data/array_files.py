@@ -18,7 +18,9 @@ from torch import Tensor
 
 from exnihilo.core import DataError, did_you_mean, listing
 from exnihilo.data.arrays import ArrayKind, Channels, Levels, array_dataset, image_dataset
+from exnihilo.data.beside import with_given
 from exnihilo.data.dataset import Dataset
+from exnihilo.data.series import Stride, Window
 from exnihilo.data.splits import PARTS, SPLIT_WORDS
 
 X_NAMES = ("x", "data", "images", "image", "features", "arr_0")
@@ -27,16 +29,22 @@ IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def npy_array(
-    path: Path, *, kind: ArrayKind = "auto", channels: Channels = "auto", levels: Levels | None = None
+    path: Path,
+    *,
+    kind: ArrayKind = "auto",
+    channels: Channels = "auto",
+    levels: Levels | None = None,
+    window: Window | None = None,
+    stride: Stride | None = None,
 ) -> Dataset:
-    """One array of pictures or vectors."""
+    """One array of pictures, vectors or series."""
     try:
         x = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as reason:
         if "allow_pickle" in str(reason):
             reason = ValueError("it holds Python objects (which could run code) or is damaged; save plain numbers")
         raise DataError(f"{path} cannot be read as an array: {reason}.") from None
-    return array_dataset(x, kind=kind, channels=channels, levels=levels)
+    return array_dataset(x, kind=kind, channels=channels, levels=levels, window=window, stride=stride)
 
 
 def npz_arrays(
@@ -44,13 +52,17 @@ def npz_arrays(
     *,
     x: str | None = None,
     label: str | None = "auto",
+    given: str | None = "auto",
     kind: ArrayKind = "auto",
     channels: Channels = "auto",
     levels: Levels | None = None,
+    window: Window | None = None,
+    stride: Stride | None = None,
 ) -> Dataset:
     """Named arrays: the examples (x, data, images or as x= says) and their classes (y, labels or as label= says).
 
-    Names with train, test or validation in them (x_train, y_test) bring their own splits.
+    Names with train, test or validation in them (x_train, y_test) bring their own splits. An array named given (or as
+    given= says) is what the examples are conditioned on.
     """
     try:
         archive = np.load(path, allow_pickle=False)
@@ -67,8 +79,12 @@ def npz_arrays(
             raise DataError(f"{path}: the examples in {listing(chosen)} have different shapes: {listing(shapes)}.")
         values = np.concatenate([arrays[name] for name in chosen])
         y = None if label is None else arrays.labels(label, chosen, notes)
+        beside = None if given is None else arrays.given(given, chosen)
         own = None if split_of(chosen[0]) is None else _own([(split_of(name), len(arrays[name])) for name in chosen])
-    return array_dataset(values, y, kind=kind, channels=channels, levels=levels, own=own, notes=notes)
+    data = array_dataset(
+        values, y, kind=kind, channels=channels, levels=levels, window=window, stride=stride, own=own, notes=notes
+    )
+    return data if beside is None else with_given(data, beside)
 
 
 def split_of(name: str) -> int | None:
@@ -108,7 +124,8 @@ class NamedArrays:
                 if split_of(group[0]) is not None:
                     notes.append(f"The arrays {listing(group)} bring their own splits.")
                 return group
-        plain = [name for name in self.names if base_of(name) not in Y_NAMES and self._looks_like_examples(name)]
+        others = (*Y_NAMES, "given")
+        plain = [name for name in self.names if base_of(name) not in others and self._looks_like_examples(name)]
         if len(plain) != 1:
             raise DataError(
                 f"{self.path} holds the arrays {listing(self.names)}. Say which are the examples with -d x=NAME."
@@ -130,6 +147,14 @@ class NamedArrays:
                 notes.append(f"The class is {listing(group)} (-d label=NAME changes it, or none).")
                 return y
         return None if wanted == "auto" else self._unknown("label", wanted)  # type: ignore[return-value]
+
+    def given(self, wanted: str, chosen: list[str]) -> np.ndarray | None:
+        """What goes with the chosen examples as their condition; None where there is nothing."""
+        base = "given" if wanted == "auto" else wanted.lower()
+        group = self._group(base, splits=[split_of(name) for name in chosen])
+        if group:
+            return np.concatenate([self[name] for name in group])
+        return None if wanted == "auto" else self._unknown("given", wanted)  # type: ignore[return-value]
 
     def _group(self, base: str, splits: Sequence[int | None] | None = None) -> list[str]:
         """The arrays of this name: the one without a split, or those of all splits (the ones given) in their order."""

@@ -10,12 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exnihilo.core import Column, DataError, DataSpec, listing
+from exnihilo.core import DataError, DataSpec
 from exnihilo.data.dataset import Dataset, InMemory, assemble
 from exnihilo.data.labels import read_labels
+from exnihilo.data.series import Stride, Window, series_array
 from exnihilo.data.splits import deal
+from exnihilo.data.standard import number_columns
 
-ArrayKind = Literal["auto", "image", "vector"]
+ArrayKind = Literal["auto", "image", "vector", "series"]
 Channels = Literal["auto", "first", "last"]
 Levels = Annotated[int, 2, 256]
 
@@ -27,23 +29,35 @@ def array_dataset(
     kind: ArrayKind = "auto",
     channels: Channels = "auto",
     levels: Levels | None = None,
+    window: Window | None = None,
+    stride: Stride | None = None,
     own: Tensor | None = None,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """Pictures (N, H, W), (N, H, W, C) or (N, C, H, W), or vectors (N, D).
+    """Pictures (N, H, W), (N, H, W, C) or (N, C, H, W), vectors (N, D), or with kind=series, window= or stride=
+    series: (N, C, T), or one long one, (T,) or (T, C), with NaN where a value is missing.
 
-    y [N]: classes by number or name. own [N]: the split that the source itself fixed, see `deal`.
+    y [N]: classes by number or name (of one long series for every step). own [N]: the split that the source itself
+    fixed, see `deal`. window: steps an example; stride: from one window to the next.
     """
-    x = finite_numbers(x)
+    in_time = kind == "series" or (kind == "auto" and (window is not None or stride is not None))
+    if not in_time and (window is not None or stride is not None):
+        raise DataError(f"window= and stride= are for series, not for kind={kind}. Leave them or kind= out.")
+    x = plain_numbers(x) if in_time else finite_numbers(x)
     if y is not None and len(y) != len(x):
         raise DataError(f"{len(x)} examples but {len(y)} labels: every example needs its own.")
     said = list(notes)
+    if in_time:
+        return series_array(x, y, window=window, stride=stride, own=own, notes=said)
     if _is_picture(x, kind):
         if kind == "auto":
             said.append(f"{len(x)} examples of shape {x.shape[1:]} were taken as pictures (-d kind=vector if not).")
         return image_dataset(x, y, channels=channels, levels=levels, own=own, notes=said)
     if x.ndim == 1:
-        raise DataError(f"An array of shape {x.shape} has one number an example. Vectors are (N, D), D of 2 or more.")
+        raise DataError(
+            f"An array of shape {x.shape} has one number an example. Vectors are (N, D), D of 2"
+            " or more; -d kind=series makes it one series in time."
+        )
     if x.ndim > 2:
         said.append(f"Each example of shape {x.shape[1:]} was laid out as {math.prod(x.shape[1:])} numbers.")
         x = x.reshape(len(x), -1)
@@ -63,8 +77,8 @@ def _is_picture(x: np.ndarray, kind: ArrayKind) -> bool:
     return kind == "image" or (kind == "auto" and x.ndim in (3, 4))
 
 
-def finite_numbers(x: Any) -> np.ndarray:
-    """A numeric array; the first entry that is no finite number is a DataError naming its place."""
+def plain_numbers(x: Any) -> np.ndarray:
+    """A numeric array that is not empty; other types are a DataError."""
     if isinstance(x, Tensor):
         x = x.detach().cpu()
         x = (x.float() if x.dtype == torch.bfloat16 else x).numpy()
@@ -75,12 +89,18 @@ def finite_numbers(x: Any) -> np.ndarray:
         )
     if x.size == 0 or x.ndim == 0:
         raise DataError(f"The array of shape {x.shape} is empty.")
+    return x
+
+
+def finite_numbers(x: Any) -> np.ndarray:
+    """A numeric array; the first entry that is no finite number is a DataError naming its place."""
+    x = plain_numbers(x)
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         place = tuple(int(number) for number in np.unravel_index(int((~np.isfinite(x)).argmax()), x.shape))
         where = f"row {place[0]}, column {place[1]}" if len(place) == 2 else f"place {place}"
         raise DataError(
             f"The array holds {x[place]} in {where} (counted from 0). Arrays cannot have missing values; tables can"
-            " (a DataFrame or a .csv). Or remove these rows."
+            " (a DataFrame or a .csv), and so can series (-d kind=series). Or remove these rows."
         )
     return x
 
@@ -107,25 +127,8 @@ def vector_dataset(
     said = list(notes)
     index, class_names, part = _labels_and_part(len(x), label, own, said)
     names = list(names) or [f"x{place}" for place in range(x.shape[1])]
-    low, high = x.min(), x.max()
-    if low == high:
-        raise DataError(f"All entries are {low}: there is nothing to learn.")
-    two = bool(((x == low) | (x == high)).all())
-    if two:
-        mean, scale = np.full(x.shape[1], low, dtype=np.float64), np.full(x.shape[1], float(high) - float(low))
-        said.append(f"Two values only, {low} and {high}: modelled as 0 and 1.")
-    else:
-        training = x[part.numpy() == 0].astype(np.float64)
-        mean, scale = training.mean(axis=0), training.std(axis=0)
-        constant = np.ptp(training, axis=0) == 0
-        scale[constant] = 1.0
-        if constant.any():
-            said.append(f"These columns never change: {listing(np.array(names)[constant])}.")
-    columns = tuple(
-        Column(name, "number", place, mean=float(mean[place]), scale=float(scale[place]))
-        for place, name in enumerate(names)
-    )
-    spec = DataSpec("vector", (x.shape[1],), 2 if two else 0, len(class_names), class_names, columns=columns)
+    columns, levels = number_columns(x, part.numpy() == 0, names, said)
+    spec = DataSpec("vector", (x.shape[1],), levels, len(class_names), class_names, columns=columns)
     return assemble(spec, InMemory(spec.encode(x)), part, label=index, notes=said)
 
 

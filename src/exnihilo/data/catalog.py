@@ -9,9 +9,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from exnihilo.data import toy
+from exnihilo.data import signals, toy
 from exnihilo.data.arrays import image_dataset
 from exnihilo.data.dataset import Dataset
+from exnihilo.data.docstrings import stdlib
 from exnihilo.data.splits import deal
 from exnihilo.data.tables import table_dataset
 
@@ -132,12 +133,12 @@ DATASETS: dict[str, NamedData] = {
         "image": (digits, mnist5k, photos),
         "table": (iris, wine, breast_cancer, diabetes),
         "vector": (toy.ring8, toy.grid25, toy.moons, toy.spirals, toy.checkerboard),
+        "series": (signals.sines,),
+        "audio": (signals.tones,),
+        "text": (stdlib,),
     }.items()
     for load in loaders
 }
-
-#: Names that are taken, and the family of models that will bring them.
-LATER: dict[str, str] = {"sines": "series", "tones": "audio", "stdlib": "text"}
 
 
 def list_datasets() -> list[NamedData]:

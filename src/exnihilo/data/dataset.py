@@ -82,6 +82,7 @@ class Dataset:
     rows: Tensor | None = None  # of the examples that this view shows; None = all
     weights: Tensor | None = None  # of those rows
     changes: tuple[Callable[[Batch], Batch], ...] = ()
+    given: Examples | None = None  # what they are conditioned on, described by spec.given
 
     def __len__(self) -> int:
         return len(self.examples) if self.rows is None else len(self.rows)
@@ -155,17 +156,22 @@ class Dataset:
 
     def _take(self, places: Tensor) -> Batch:
         rows = self.places[places] if self.rows is not None else places
-        x = self.examples.read(rows)
         batch = Batch(
-            x=x if x.is_floating_point() else self.spec.from_levels(x),
+            x=_in_model_space(self.spec, self.examples.read(rows)),
             label=None if self.label is None else self.label[rows],
             attributes=None if self.attributes is None else self.attributes[rows],
+            given=None if self.given is None else _in_model_space(self.spec.given, self.given.read(rows)),
             mask=None if self.mask is None else self.mask[rows],
             index=places,
         )
         for change in self.changes:
             batch = change(batch)
         return batch
+
+
+def _in_model_space(spec: DataSpec | None, values: Tensor) -> Tensor:
+    """Integer levels become numbers."""
+    return values if values.is_floating_point() or spec is None else spec.from_levels(values)
 
 
 @functools.lru_cache(maxsize=8)

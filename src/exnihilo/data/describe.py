@@ -21,7 +21,7 @@ def describe(data: Dataset) -> list[str]:
     lines.append(f"Splits: {counts} (the same for every seed).")
     if spec.classes:
         lines.append(f"Classes: {_classes(data)}.")
-    if spec.kind == "table":
+    if spec.kind in ("table", "series"):
         lines += [f"  {_column(column)}" for column in spec.columns]
     for place, fact in enumerate(spec.attributes):
         assert data.attributes is not None
@@ -34,10 +34,14 @@ def describe(data: Dataset) -> list[str]:
 
 
 def preview(data: Dataset, path: Path | str) -> Path:
-    """A picture of some training examples: 64 pictures, or up to 2,000 points or rows."""
+    """A picture of some training examples: up to 2,000 points or rows, 64 of other kinds; gaps of series stay open."""
     train = data.split("train")
-    n = SHOWN if data.spec.kind == "image" else 2000
-    return save_picture(picture(data.spec, train.batch(0, min(n, len(train)), seed=0).x), path, {"source": data.source})
+    n = 2000 if data.spec.kind in ("vector", "table") else SHOWN
+    batch = train.batch(0, min(n, len(train)), seed=0)
+    x = batch.x
+    if data.spec.kind == "series" and batch.mask is not None:
+        x = x.masked_fill(~batch.mask, torch.nan)
+    return save_picture(picture(data.spec, x), path, {"source": data.source})
 
 
 def _shape(spec: DataSpec) -> str:
@@ -46,6 +50,13 @@ def _shape(spec: DataSpec) -> str:
         return f"{width} x {height} pixels, {'grey' if channels == 1 else 'RGB'}, {spec.levels} levels"
     if spec.kind == "table":
         return f"{len(spec.columns)} columns, encoded as {spec.size} numbers"
+    if spec.kind == "series":
+        return f"{spec.shape[0]} {'channel' if spec.shape[0] == 1 else 'channels'}, {spec.shape[1]:,} steps"
+    if spec.kind == "audio":
+        values = f"{spec.levels} levels of the mu-law" if spec.levels else "continuous"
+        return f"{spec.size:,} samples, {spec.rate:,.0f} a second ({spec.size / spec.rate:.3g} s), {values}"
+    if spec.kind == "text":
+        return f"{spec.size:,} {'tokens' if spec.tokens == 'bpe' else spec.tokens}, {spec.levels:,} different ones"
     return f"{spec.size} {'zeros and ones' if spec.levels == 2 else 'numbers'}"
 
 

@@ -1,4 +1,4 @@
-"""`metadata.csv` or `metadata.jsonl` beside pictures: classes, captions and attributes by file name."""
+"""`metadata.csv` or `metadata.jsonl` beside pictures or recordings: classes, captions and attributes by file name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = ("label", "class")
 
 
 class Metadata(NamedTuple):
-    """What is known beside the pictures, row by row in their order."""
+    """What is known beside the files, row by row in their order."""
 
     label: Any = None  # a pandas Series, None where there is no such column
     captions: tuple[str, ...] = ()
@@ -23,7 +23,7 @@ class Metadata(NamedTuple):
 
 
 def read_metadata(folder: Path, names: list[str], label: str | None, notes: list[str]) -> Metadata:
-    """Rows are joined to pictures by `file_name`; pictures without a row know nothing, and the notes count them."""
+    """Rows are joined to files by `file_name`; files without a row know nothing, and the notes count them."""
     present = [folder / name for name in METADATA if (folder / name).is_file()]
     wanted = label not in (None, "auto")
     if len(present) > 1:
@@ -72,9 +72,7 @@ def _join(frame: Any, names: list[str], file: str, notes: list[str]) -> Any:
         raise DataError(f"{file} names {keys[keys.duplicated()].iloc[0]!r} twice.")
     known = set(names)
     if lost := [key for key in keys if key not in known]:
-        raise DataError(
-            f"{file} names {lost[0]!r}, but there is no such picture in the folder ({len(lost)} such rows)."
-        )
+        raise DataError(f"{file} names {lost[0]!r}, but there is no such file in the folder ({len(lost)} such rows).")
     if bare := len(names) - len(keys):
-        notes.append(f"{bare} pictures have no row in {file}: nothing is known of them.")
+        notes.append(f"{bare} files have no row in {file}: nothing is known of them.")
     return frame.set_index(keys).drop(columns="file_name").reindex(names)

@@ -1,10 +1,11 @@
-"""Data and samples as pictures and as files: grids, scatters, marginals; PNG, CSV, NPZ."""
+"""Data and samples as pictures and as files: grids, scatters, marginals, ...; PNG, CSV, TXT, WAV, NPZ."""
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ import numpy as np
 from torch import Tensor
 
 from exnihilo.core import Column, DataError, DataSpec
+from exnihilo.data.audio_files import save_wave
+from exnihilo.data.figures import BLUE, ORANGE, drawn, new_figure
+from exnihilo.data.timelines import audio_picture, series_picture, text_picture
 
 CELL = 64  # smallest side of a picture in a grid
 GAP = 2
 MOST_PANELS = 24
 MOST_BARS = 12
-BLUE, ORANGE = "#2b6cb0", "#f6ad55"
-INCHES = 100  # dots of a plot
+SILENCE = 0.25  # seconds between sounds in one file
 
 
 def picture(spec: DataSpec, x: Tensor, *, columns: int = 8) -> Any:
-    """A PIL image of examples in model space: a grid of pictures, a scatter of points, or each column's histogram.
+    """A PIL image of examples in model space: a grid of pictures, a scatter of points, each column's histogram, a page
+    of texts, waveforms with spectrograms, or lines.
 
     Small pictures are enlarged by a whole factor, so that every pixel stays a square.
     """
@@ -32,9 +36,8 @@ def picture(spec: DataSpec, x: Tensor, *, columns: int = 8) -> Any:
         return _scatter(spec, x)
     if spec.kind == "vector" and spec.levels == 2 and (side := math.isqrt(spec.size)) ** 2 == spec.size and side > 2:
         return _grid((x.detach().cpu().view(-1, side, side) * 255).round().numpy().astype(np.uint8), columns)
-    if spec.kind in ("vector", "table"):
-        return _marginals(spec, x)
-    raise DataError(f"{spec.kind} data cannot be shown as a picture yet.")
+    in_time = {"text": text_picture, "audio": audio_picture, "series": series_picture}
+    return in_time[spec.kind](spec, x) if spec.kind in in_time else _marginals(spec, x)
 
 
 def as_bytes(spec: DataSpec, x: Tensor) -> np.ndarray:
@@ -61,7 +64,7 @@ def _grid(pictures: np.ndarray, columns: int) -> Any:
 
 def _scatter(spec: DataSpec, x: Tensor) -> Any:
     raw = np.asarray(spec.decode(x))
-    figure = _figure(5, 5)
+    figure = new_figure(5, 5)
     axes = figure.add_subplot()
     axes.scatter(raw[:, 0], raw[:, 1], s=max(1.0, min(12.0, 6000 / len(raw))), alpha=0.5, linewidths=0, color=BLUE)
     axes.set_aspect("equal", adjustable="datalim")
@@ -69,7 +72,7 @@ def _scatter(spec: DataSpec, x: Tensor) -> Any:
     names = column_names(spec)
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def _marginals(spec: DataSpec, x: Tensor) -> Any:
@@ -78,7 +81,7 @@ def _marginals(spec: DataSpec, x: Tensor) -> Any:
     names = list(frame.columns)[:MOST_PANELS]
     across = min(4, len(names))
     down = math.ceil(len(names) / across)
-    figure = _figure(3 * across, 2.2 * down)
+    figure = new_figure(3 * across, 2.2 * down)
     figure.subplots_adjust(
         left=0.5 / (3 * across), right=1 - 0.15 / (3 * across), bottom=0.3 / (2.2 * down), top=1 - 0.4 / (2.2 * down),
         wspace=0.25, hspace=0.4,
@@ -92,7 +95,7 @@ def _marginals(spec: DataSpec, x: Tensor) -> Any:
         axes.spines[["top", "right"]].set_visible(False)
     if len(frame.columns) > MOST_PANELS:
         figure.text(0.99, 0.995, f"{MOST_PANELS} of {len(frame.columns)} columns", ha="right", va="top", fontsize=8)
-    return _drawn(figure)
+    return drawn(figure)
 
 
 def _panel(axes: Any, values: Any, column: Column | None) -> None:
@@ -126,32 +129,24 @@ def _edges(numbers: np.ndarray, step: float) -> np.ndarray:
     return np.arange(low - step / 2, high + width, width)
 
 
-def _figure(width: float, height: float) -> Any:
-    """A figure of its own: nothing global, so threads and notebooks are left alone."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=INCHES)
-
-
-def _drawn(figure: Any) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-
-
 def column_names(spec: DataSpec) -> list[str]:
-    """Of a vector or a table; x0, x1, ... where they have no names."""
-    return [column.name for column in spec.columns] or [f"x{place}" for place in range(spec.size)]
+    """Of a vector, a table or the channels of series; x0, x1, ... where they have no names."""
+    count = spec.shape[0] if spec.kind == "series" else spec.size
+    return [column.name for column in spec.columns] or [f"x{place}" for place in range(count)]
 
 
 def decoded_frame(spec: DataSpec, x: Tensor) -> Any:
-    """A DataFrame in original units: tables and vectors alike."""
+    """A DataFrame in original units: of tables, vectors, and series, whose rows are the steps of one sample after the
+    other and begin with the numbers of sample and step."""
     import pandas as pd
 
     raw = spec.decode(x)
+    if spec.kind == "series":
+        count, channels, time = raw.shape
+        frame = pd.DataFrame(np.moveaxis(raw, 1, 2).reshape(-1, channels), columns=column_names(spec))
+        frame.insert(0, "sample", np.repeat(np.arange(count), time), allow_duplicates=True)
+        frame.insert(1, "step", np.tile(np.arange(time), count), allow_duplicates=True)
+        return frame
     return raw if spec.kind == "table" else pd.DataFrame(raw, columns=column_names(spec))
 
 
@@ -203,26 +198,36 @@ def save_samples(
 ) -> list[Path]:
     """Samples as files, and where they are.
 
-    Pictures: one grid (.png) or a folder of numbered PNGs. Tables and vectors: .csv or .tsv with the original columns
-    and units. Anything: .npz with the raw values as `x`.
+    Pictures: one grid (.png) or a folder of numbered PNGs. Tables, vectors and series: .csv or .tsv with the original
+    columns and units. Texts: one .txt or a folder of them. Sounds: one .wav with all of them, a quarter of a second of
+    silence between, or a folder. Anything: a .png to look at, and .npz with the raw values as `x`.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix, facts = path.suffix.lower(), metadata or {}
+    rows = spec.kind in ("table", "vector", "series")
     if suffix == ".npz":
         raw = with_dates(spec, spec.decode(x)) if spec.kind == "table" else spec.decode(x)
         arrays = {name: raw[name].to_numpy() for name in raw} if spec.kind == "table" else {"x": np.asarray(raw)}
         return [write_whole(path, lambda draft: _save_arrays(draft, arrays))]
-    if spec.kind == "image" and suffix == ".png":
+    if suffix == ".png":
         return [save_picture(picture(spec, x, columns=columns), path, metadata)]
-    if spec.kind == "image" and not suffix:
-        return _save_numbered(spec, x, path, metadata)
-    if spec.kind in ("table", "vector") and suffix in (".csv", ".tsv"):
+    if rows and suffix in (".csv", ".tsv"):
         sign = "," if suffix == ".csv" else "\t"
         frame = with_dates(spec, decoded_frame(spec, x))
         return [write_whole(path, lambda draft: frame.to_csv(draft, sep=sign, index=False, float_format="%.7g"))]
-    if spec.kind in ("table", "vector") and suffix == ".png":
-        return [save_picture(picture(spec, x), path, metadata)]
-    allowed = {"image": ".png (a grid), a folder, or .npz"}.get(spec.kind, ".csv, .tsv, .npz or .png (a plot)")
+    if not rows and not suffix:
+        return _save_numbered(spec, x, path, facts)
+    if spec.kind == "text" and suffix == ".txt":
+        return [write_whole(path, lambda draft: _save_text(draft, _joined(spec.decode(x))))]
+    if spec.kind == "audio" and suffix == ".wav":
+        pause = np.zeros((len(x), round(SILENCE * spec.rate)), dtype=np.float32)
+        waves = np.concatenate([spec.decode(x), pause], axis=1).ravel()[: -pause.shape[1]]
+        return [write_whole(path, lambda draft: save_wave(waves, spec.rate, draft, facts))]
+    allowed = {
+        "image": ".png (a grid), a folder, or .npz",
+        "text": ".txt, a folder (a .txt each), .npz or .png (a page)",
+        "audio": ".wav, a folder (a .wav each), .npz or .png (waveforms and spectrograms)",
+    }.get(spec.kind, ".csv, .tsv, .npz or .png (a plot)")
     raise DataError(f"{path}: samples of {spec.kind} data are not written there. Use {allowed}.")
 
 
@@ -232,11 +237,29 @@ def _save_arrays(draft: Path, arrays: Mapping[str, np.ndarray]) -> None:
         np.savez_compressed(file, **texts)  # type: ignore[arg-type]
 
 
-def _save_numbered(spec: DataSpec, x: Tensor, folder: Path, metadata: Mapping[str, object] | None) -> list[Path]:
+def _save_numbered(spec: DataSpec, x: Tensor, folder: Path, facts: Mapping[str, object]) -> list[Path]:
+    """A file each: PNG, TXT or WAV."""
     from PIL import Image
 
     digits = len(str(len(x) - 1))
-    return [
-        save_picture(Image.fromarray(cell), folder / f"{place:0{digits}d}.png", {**(metadata or {}), "sample": place})
-        for place, cell in enumerate(as_bytes(spec, x))
-    ]
+    suffix = {"image": ".png", "text": ".txt", "audio": ".wav"}[spec.kind]
+    files = []
+    for place, raw in enumerate(as_bytes(spec, x) if spec.kind == "image" else spec.decode(x)):
+        path, own = folder / f"{place:0{digits}d}{suffix}", {**facts, "sample": place}
+        if spec.kind == "image":
+            save_picture(Image.fromarray(raw), path, own)
+        elif spec.kind == "text":
+            write_whole(path, functools.partial(_save_text, text=raw))
+        else:
+            write_whole(path, functools.partial(save_wave, raw, spec.rate, metadata=own))
+        files.append(path)
+    return files
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Several texts in one, each under its number; a single one as it is."""
+    return texts[0] if len(texts) == 1 else "\n\n".join(f"=== {place} ===\n{text}" for place, text in enumerate(texts))
+
+
+def _save_text(draft: Path, text: str) -> None:
+    draft.write_bytes(text.encode(errors="replace") + (b"" if text.endswith("\n") else b"\n"))

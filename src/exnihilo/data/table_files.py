@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from exnihilo.core import DataError, listing
 from exnihilo.data.dataset import Dataset
-from exnihilo.data.tables import table_dataset
+from exnihilo.data.frames import FrameKind, frame_dataset
+from exnihilo.data.series import Stride, Window
 
 Separator = Literal["auto", "comma", "semicolon", "tab", "pipe"]
 Decimal = Literal["auto", "point", "comma"]
@@ -23,21 +24,39 @@ DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 def csv_table(
     path: Path,
     *,
+    kind: FrameKind = "auto",
     label: str | None = None,
     drop: str = "",
     attributes: str = "",
+    time: str | None = None,
+    window: Window | None = None,
+    stride: Stride | None = None,
     separator: Separator = "auto",
     decimal: Decimal = "auto",
     header: Header = "auto",
     skip: Annotated[int, 0, 1000] = 0,
 ) -> Dataset:
-    """A text table. label, drop and attributes name columns (comma separated); skip passes over the first lines."""
+    """A text table, or a series in time (see `frame_dataset`). label, drop and attributes name columns (comma
+    separated); skip passes over the first lines."""
     frame, notes = read_csv(path, separator, decimal, header, skip)
-    return table_dataset(frame, label=label, drop=drop, attributes=attributes, notes=notes)
+    return frame_dataset(
+        frame, kind=kind, label=label, drop=drop, attributes=attributes, time=time, window=window, stride=stride,
+        notes=notes,
+    )  # fmt: skip
 
 
-def parquet_table(path: Path, *, label: str | None = None, drop: str = "", attributes: str = "") -> Dataset:
-    """A Parquet table; needs pyarrow."""
+def parquet_table(
+    path: Path,
+    *,
+    kind: FrameKind = "auto",
+    label: str | None = None,
+    drop: str = "",
+    attributes: str = "",
+    time: str | None = None,
+    window: Window | None = None,
+    stride: Stride | None = None,
+) -> Dataset:
+    """A Parquet table, or a series in time (see `frame_dataset`); needs pyarrow."""
     import pandas as pd
 
     try:
@@ -46,7 +65,9 @@ def parquet_table(path: Path, *, label: str | None = None, drop: str = "", attri
         raise DataError("Reading .parquet needs pyarrow: pip install pyarrow") from None
     except (OSError, ValueError) as reason:
         raise DataError(f"{path} cannot be read as Parquet: {str(reason).splitlines()[0]}") from None
-    return table_dataset(frame, label=label, drop=drop, attributes=attributes)
+    return frame_dataset(
+        frame, kind=kind, label=label, drop=drop, attributes=attributes, time=time, window=window, stride=stride
+    )
 
 
 def read_csv(

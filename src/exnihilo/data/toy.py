@@ -19,6 +19,13 @@ def _dataset(points: np.ndarray, mode: np.ndarray | None = None, names: tuple[st
     return vector_dataset(points, label=label, names=("x", "y"))
 
 
+RING = np.stack([np.cos(np.arange(8) * (math.pi / 4)), np.sin(np.arange(8) * (math.pi / 4))], 1)
+GRID = np.stack([np.arange(25) % 5, np.arange(25) // 5], 1) * 2.0 - 4.0
+
+#: The centres [K, 2] of the sets whose modes are known, each a Gaussian whose deviation is the option `noise`.
+CENTRES: dict[str, np.ndarray] = {"ring8": RING, "grid25": GRID}
+
+
 def ring8(*, n: Count = 10_000, noise: Spread = 0.02, seed: int = 0) -> Dataset:
     """Eight Gaussians of standard deviation `noise` on the unit circle; the label is the Gaussian.
 
@@ -26,8 +33,7 @@ def ring8(*, n: Count = 10_000, noise: Spread = 0.02, seed: int = 0) -> Dataset:
     """
     random = np.random.default_rng(seed)
     mode = random.integers(8, size=n)
-    angle = mode * (math.pi / 4)
-    return _dataset(np.stack([np.cos(angle), np.sin(angle)], 1) + noise * random.standard_normal((n, 2)), mode)
+    return _dataset(RING[mode] + noise * random.standard_normal((n, 2)), mode)
 
 
 def grid25(*, n: Count = 10_000, noise: Spread = 0.05, seed: int = 0) -> Dataset:
@@ -37,8 +43,7 @@ def grid25(*, n: Count = 10_000, noise: Spread = 0.05, seed: int = 0) -> Dataset
     """
     random = np.random.default_rng(seed)
     mode = random.integers(25, size=n)
-    centre = np.stack([mode % 5, mode // 5], 1) * 2.0 - 4.0
-    return _dataset(centre + noise * random.standard_normal((n, 2)), mode)
+    return _dataset(GRID[mode] + noise * random.standard_normal((n, 2)), mode)
 
 
 def moons(*, n: Count = 10_000, noise: Spread = 0.05, seed: int = 0) -> Dataset:
