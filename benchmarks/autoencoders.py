@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import inspect
 import json
 import math
 import os
@@ -121,7 +122,12 @@ def binary(seconds: float) -> list[Row]:
 
 
 def levels(seconds: float) -> list[Row]:
-    """Digits of 17 levels, probabilities of levels: bits per pixel of the test split."""
+    """Digits of 17 levels, probabilities of levels: bits per pixel of the test split.
+
+    Dropout of vqvae (1.993 bits without, 1.971 with it, two seeds) was chosen on the validation split among 13 settings
+    of 2,500 steps each; so were `coldest` of categorical_vae (0.4: 1.937, 0.6: 1.914, two seeds), its code's length
+    (10: 1.929, 20: 1.979) and flow_vae's iaf gate (s + 3: 1.859, + 2: 1.914, + 1.5: 1.951). nvae's were not.
+    """
     data = digits()
     test = data.split("test").first()
     bit = data.spec.size * math.log(2)
@@ -349,7 +355,7 @@ def table(results: dict[str, Any]) -> str:
     """All parts that have figures, each under what it measures and how it was run."""
     text = ["# Figures of autoencoders", ""]
     for name, part in results.items():
-        text += [f"## {name}", "", PARTS[name].__doc__ or "", ""]
+        text += [f"## {name}", "", inspect.getdoc(PARTS[name]) or "", ""]
         text += [f"- {key}: {part[key]}" for key in ("command", "machine", "torch", "date", "seconds a model", "took")]
         text += ["", "| what | figure | | to reach | reached | |", "|---|--:|---|---|---|---|"]
         for line in part["rows"]:

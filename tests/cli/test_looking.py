@@ -31,7 +31,7 @@ LINES = [
     ("interpolate runs/gan --seed 4", "4 to 9"),
     ("interpolate runs/vae --drawn --how linear", "linear"),
     ("arithmetic runs/vae 'class=3 - class=5 + 4,17'", "+ examples 4,17: the mean of 2 codes"),
-    ("arithmetic runs/gan '0,1,2 - 3 + 4' --reach 2", "- samples 3: the mean of 1 codes"),
+    ("arithmetic runs/gan '0,1,2 - 3 + 4' --reach 2", "- samples 3: the mean of 1 code"),
     ("project runs/autoencoder --method pca -n 60", "the codes themselves"),
 ]
 

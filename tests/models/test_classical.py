@@ -78,12 +78,16 @@ def test_pca_code_and_back_is_the_identity_and_the_whole_code_loses_nothing():
     z = torch.randn(5, 4)
     torch.testing.assert_close(model.encode(model.decode(z)), z, atol=1e-5, rtol=0)
     torch.testing.assert_close(model.reconstruct(x), x, atol=1e-5, rtol=0)
-    assert create("pca", BLOBS, latent=9).encode(x).shape == (len(x), 4)  # never more components than numbers
 
 
 def test_pca_compresses_unless_told_otherwise():
     assert create("pca", BLOBS).encode(BLOBS.first().x).shape[1] == 2
     assert create("pca", DIGITS).encode(DIGITS.first().x).shape[1] == 16
+
+
+def test_pca_has_no_more_components_than_an_example_has_numbers():
+    with pytest.raises(OptionError, match=r"latent=5 is not allowed\. An example has 4 numbers.*from 1 to 4"):
+        create("pca", BLOBS, latent=5)
 
 
 def test_pca_has_no_density_and_no_samples():

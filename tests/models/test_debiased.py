@@ -50,6 +50,17 @@ def test_the_rarest_unit_counts_or_all_of_them_together():
     assert torch.equal(rarity(codes, combine="uniform"), torch.full((100,), 0.01, dtype=torch.float64))
 
 
+def test_the_product_of_many_units_does_not_fall_on_a_few_examples():
+    """As many examples count as for one unit or more: 1 / sum w^2, of a thousand."""
+    codes = torch.randn(1000, 32, generator=torch.Generator().manual_seed(0))
+    several = {count: rarity(codes[:, :count], combine="product") for count in (1, 4, 32)}
+    used = {count: 1 / weights.square().sum().item() for count, weights in several.items()}
+    assert used[1] < used[4] < used[32]
+    plain = (several[32].log() * 32**0.5).softmax(dim=0)
+    assert 1 / plain.square().sum() < 20
+    assert several[32].max() > 3 / 1000  # and yet the rare are drawn more often
+
+
 def test_classes_are_drawn_alike_and_unlabelled_examples_never():
     net = model()
     label = torch.tensor([0] * 30 + [1] * 6 + [-1] * 4)

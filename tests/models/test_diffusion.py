@@ -299,6 +299,16 @@ def test_a_flow_sampled_by_its_own_decoder() -> None:
     torch.testing.assert_close(model.sample(4, seed=3, steps=100), decoded, rtol=1e-4, atol=1e-4)
 
 
+def test_a_flow_codes_and_decodes_by_class() -> None:
+    model = rough(create("flow_matching", DataSpec("vector", (2,), **CLASSES), width=8))  # type: ignore[arg-type]
+    z, one = Noise(3, 4).normal(2), torch.ones(4, dtype=torch.int64)
+    with torch.no_grad():
+        decoded = model.decode(z, label=one)
+        torch.testing.assert_close(model.sample(4, seed=3, steps=100, label=1), decoded, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model.encode(decoded, label=one), z, rtol=0, atol=1e-2)
+        assert (model.decode(z) - decoded).abs().max() > 1e-3
+
+
 def test_capabilities() -> None:
     assert create("ddpm", VECTOR, width=8).capabilities == ("sample", "log_prob_bound", "denoise")
     flow = create("flow_matching", VECTOR, width=8)

@@ -122,7 +122,7 @@ def test_the_temperature_falls_to_its_coldest():
 
 @pytest.mark.parametrize("relaxation", ["soft", "straight_through"])
 def test_it_learns(relaxation):
-    made = create("categorical_vae", BITS, latent=2, categories=4, width=16, relaxation=relaxation)
+    made = create("categorical_vae", BITS, latent=2, categories=4, width=16, coldest=0.4, relaxation=relaxation)
     x = everything()[[0, 3, 12, 15]].float().repeat(16, 1)  # two bits, each twice
     optimizer = torch.optim.Adam(made.parameters(), 1e-2)
     with seeded("learn"):

@@ -15,7 +15,8 @@ from exnihilo.core import Batch, DataSpec, Noise, create, seeded
 from exnihilo.data import load_data
 from exnihilo.models.autoencoders.quantised import Codebook, QuantisedAutoencoder
 from exnihilo.nets.maps import MapDecoder, MapEncoder, map_sides
-from exnihilo.nets.masked import MADE, PixelCNN
+from exnihilo.nets.masked import MADE
+from exnihilo.nets.pixels import PixelCNN
 from exnihilo.training import Budget, Trainer
 
 torch.set_num_threads(1)

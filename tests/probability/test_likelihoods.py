@@ -226,3 +226,11 @@ def test_clamped_mean_equals_its_integral():
         numeric = (location + scale * u.logit()).clamp(-1, 1).mean().item()
         exact = likelihoods.clamped_logistic_mean(torch.tensor(location), torch.tensor(scale), -1.0).item()
         assert abs(numeric - exact) < 1e-5
+
+
+def test_a_level_has_a_finite_mass_and_slope_however_far_off_the_location_is() -> None:
+    location = torch.tensor([1e3, 1e6, -1e8], requires_grad=True)  # in single precision x +- step / 2 is lost beside it
+    mass = log_logistic_mass(torch.zeros(3), location, torch.tensor(-1.0), -1.0, 0.125)
+    mass.sum().backward()
+    assert mass.isfinite().all()
+    torch.testing.assert_close(location.grad, torch.tensor([-math.e, -math.e, math.e]))

@@ -45,4 +45,4 @@ def arithmetic(
     if json:
         return
     for group in view.facts()["groups"]:
-        print(f"  {group['sign']} {group['name']}: the mean of {group['n']} codes")
+        print(f"  {group['sign']} {group['name']}: the mean of {group['n']} code{'s' * (group['n'] > 1)}")

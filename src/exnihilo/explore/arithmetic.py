@@ -88,7 +88,7 @@ class Arithmetic:
         blank = torch.full((wide, *self.spec.shape), torch.nan)
         x = torch.stack([torch.cat([row, blank])[:wide] for row in rows])
         names = [f"{mark}  ({len(group.codes)})" for mark, group in zip(marks, self.groups, strict=True)]
-        return rows_picture(self.spec, x, [*names, f"{self.base}  to  ="], ["mean", "members"], self.around)
+        return rows_picture(self.spec, x, [*names, f"{self.base}  →  result"], ["mean", "members"], self.around)
 
 
 def arithmetic(model: GenerativeModel, groups: Sequence[Group], *, steps: int = 8, reach: float = 1.0) -> Arithmetic:

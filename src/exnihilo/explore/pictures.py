@@ -44,10 +44,15 @@ def plane_picture(
     layout = layout_of(spec)
     if layout != "grid":
         return _net(spec, x, around) if layout == "points" else _surfaces(spec, x, values, names)
-    every = max(1, len(values) // 5)
-    marks = [f"{value:+.1f}" if place % every == 0 else "" for place, value in enumerate(values)]
+    marked = {round(place) for place in np.linspace(0, len(values) - 1, min(6, len(values)))}
+    marks = [signed(value) if place in marked else "" for place, value in enumerate(values)]
     title = f"{names[0]} →   {names[1]} ↑"
-    return _grid(_bytes(spec, x), marks[::-1], marks, cell=SMALL_CELL, gap=1, title=title)
+    return _grid(_bytes(spec, x), marks[::-1], marks, cell=SMALL_CELL, gap=2, title=title)
+
+
+def signed(value: float) -> str:
+    """A number of deviations above a column: +1.5, -0.75, 0."""
+    return "0" if abs(value) < 0.005 else f"{value:+.2f}".rstrip("0").rstrip(".")
 
 
 def layout_of(spec: DataSpec) -> Literal["grid", "points", "sheet"]:

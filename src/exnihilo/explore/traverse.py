@@ -11,7 +11,7 @@ from torch import Tensor
 from exnihilo.core import DataSpec, GenerativeModel, OptionError
 from exnihilo.explore.axes import AxesName, Coordinates, axes_of
 from exnihilo.explore.codes import decoded, surroundings
-from exnihilo.explore.pictures import rows_picture
+from exnihilo.explore.pictures import rows_picture, signed
 
 CANDIDATES = 256  # axes of which the changes are measured; of longer codes those of the largest variance
 LOOKS = 3  # places on an axis by which its change is measured: both ends and the middle
@@ -45,7 +45,7 @@ class Traversal:
     def picture(self) -> Any:
         """A PIL image: a row an axis, its share of the change beside it."""
         labels = [f"{name}  {share:.0%}" for name, share in zip(self.names, self.share.tolist(), strict=True)]
-        columns = [f"{value:+.1f}" for value in self.values.tolist()]
+        columns = [signed(value) for value in self.values.tolist()]
         return rows_picture(self.spec, self.x, labels, columns, self.around)
 
 
@@ -64,7 +64,8 @@ def traverse(
 
     codes [N, ...]: typical ones (`typical_codes`), which tell means and deviations; start [...]: a code, by default
     their mean. Without `coordinates` the `rows` that change x most are shown, most first, out of at most 256. Caution:
-    codes of many independent coordinates are never all near their mean, so the mean decodes to no typical example.
+    codes of many independent coordinates are never all near their mean, so the mean decodes to no typical example; and
+    principal axes of codes drawn alike in all directions, as a GAN's are, are chance.
     """
     if span <= 0 or steps < 2 or rows < 1:
         raise OptionError(

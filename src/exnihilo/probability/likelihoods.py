@@ -29,23 +29,16 @@ def log1mexp(a: Tensor) -> Tensor:
     )
 
 
-def log_logistic_interval(lower: Tensor, upper: Tensor) -> Tensor:
-    """log(sigmoid(upper) - sigmoid(lower)) for upper > lower, exactly, however far out.
-
-    sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), so no approximate density has to stand in for
-    small differences.
-    """
-    return logsigmoid(upper) + logsigmoid(-lower) + log1mexp(lower - upper)
-
-
 def log_logistic_mass(x: Tensor, location: Tensor, log_scale: Tensor, low: float, step: float) -> Tensor:
     """log P(level at x) of a logistic variable rounded to the levels low, low + step, ..., 1, elementwise.
 
-    Salimans et al., 2017, arXiv:1701.05517, Eq. 2: the outer levels take the tails, so the masses sum to one.
+    Salimans et al., 2017, arXiv:1701.05517, Eq. 2: the outer levels take the tails, so the masses sum to one. Inside,
+    sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - exp(l - u)), where u - l is the step over the scale whatever
+    the location: exact however far out, where the difference of two rounded numbers would be 0.
     """
     rate = torch.exp(-log_scale)
     lower, upper = (x - step / 2 - location) * rate, (x + step / 2 - location) * rate
-    inside = log_logistic_interval(lower, upper)
+    inside = logsigmoid(upper) + logsigmoid(-lower) + log1mexp(-step * rate)
     first, last = x < low + step / 2, x > 1 - step / 2
     return torch.where(first, logsigmoid(upper), torch.where(last, logsigmoid(-lower), inside))
 

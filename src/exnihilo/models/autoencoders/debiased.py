@@ -25,7 +25,9 @@ def rarity(codes: Tensor, *, bins: int = 10, smoothing: float = 0.001, combine: 
 
     Amini et al., 2019, Algorithm 1: of every unit a histogram Q_i of `bins` between its extremes, then
     w_i(x) = 1 / (Q_i(z_i(x)) + smoothing) over the examples' sum, and over the units the largest (as in the authors'
-    course) or the product (as in the paper). Towards large `smoothing` all are drawn alike. `uniform`: all alike.
+    course) or `product`: (prod_i w_i)^(1 / sqrt K). The logarithm of the paper's product, which has no root, spreads
+    with sqrt K: of 16 independent units it draws 7 of 1000 examples, with the root about as many as `max`. For K = 1
+    they are the same. Towards large `smoothing` all are drawn alike. `uniform`: all alike.
     """
     count = len(codes)
     if combine in ("uniform", "none") or count == 0:
@@ -39,7 +41,7 @@ def rarity(codes: Tensor, *, bins: int = 10, smoothing: float = 0.001, combine: 
     smoothed = density + smoothing
     log_weight = -(smoothed / smoothed.sum(dim=0)).log().gather(0, place)
     if combine == "product":
-        return log_weight.sum(dim=1).softmax(dim=0)
+        return (log_weight.sum(dim=1) / log_weight.shape[1] ** 0.5).softmax(dim=0)
     largest = log_weight.softmax(dim=0).max(dim=1).values
     return largest / largest.sum()
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from exnihilo.core import Batch, GenerativeModel, Noise, Terms, adamw
+from exnihilo.core import NOTHING, Batch, Conditions, GenerativeModel, Noise, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.estimators import active_units
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.probability.divergences import kl_categorical
 from exnihilo.probability.likelihoods import Likelihood
 
@@ -82,7 +83,7 @@ class CategoricalVAE(GenerativeModel):
     def loss(self, batch: Batch) -> Terms:
         """Nats, with one relaxed draw per example."""
         x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
-        mask = None if self.spec.kind == "table" else batch.mask  # of a table what is missing is a value
+        mask = said(self.spec, batch.x, batch.mask)
         logits = self.logits(x)
         z = gumbel_softmax(logits, self.temperature)
         if self.relaxation == "straight_through":
@@ -104,22 +105,12 @@ class CategoricalVAE(GenerativeModel):
         """[B, *shape] the mean of p(x | z); points between one-hot codes are allowed, as training has seen them."""
         return self.likelihood.mean(self.parameters_of(z))
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), G, C] one-hot, uniform."""
         index = noise.categorical(torch.zeros(len(noise), self.groups, self.categories, device=noise.device))
         return one_hot(index, self.categories).float()
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-        mode: Literal["draw", "mean"] = "draw",
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING, *, mode: Literal["draw", "mean"] = "draw") -> Tensor:
         """z uniform, then x ~ p(x | z) or, with mode="mean", its smoother mean, which is no sample of the model."""
         z = self.draw_code(noise)
         return self.decode(z) if mode == "mean" else self.likelihood.draw(self.parameters_of(z), noise)

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Data, GenerativeModel, Noise, Stage, Terms, adamw
+from exnihilo.core import NOTHING, Batch, Conditions, Data, GenerativeModel, Noise, Stage, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.estimators import (
     CapacityELBO,
@@ -19,6 +19,7 @@ from exnihilo.models.autoencoders.estimators import (
     elbo,
     importance_weights,
 )
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.models.autoencoders.imputation import SWEEPS, complete
 from exnihilo.models.autoencoders.priors import MixturePrior, Posterior, PosteriorFamily, Prior
 from exnihilo.models.classical.family import training_examples
@@ -93,8 +94,8 @@ class VAE(GenerativeModel):
         return self.aggregate or self.prior
 
     def observed(self, x: Tensor, mask: Tensor | None) -> Tensor | None:
-        """Which entries the densities are of, None for all: of a table all, as what is missing is a value there."""
-        return None if self.spec.kind == "table" else mask
+        """Which entries the densities are of, None for all: a table's own gaps are values (see `gaps.said`)."""
+        return said(self.spec, x, mask)
 
     # -- training ------------------------------------------------------------------------------------------------
 
@@ -158,24 +159,14 @@ class VAE(GenerativeModel):
         """[B, *shape] the mean of p(x | z); of a table's flags and categories the probabilities."""
         return self.likelihood.mean(self.parameters_of(z, self.vector(len(z), label)))
 
-    def draw_code(self, noise: Noise, *, label: Tensor | None = None, attributes: Tensor | None = None) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), latent] z ~ p(z)."""
-        return self.code.given(self.vector(len(noise), label, attributes)).draw(noise)
+        return self.code.given(self.vector(len(noise), asked.label, asked.attributes)).draw(noise)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-        mode: Literal["draw", "mean"] = "draw",
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING, *, mode: Literal["draw", "mean"] = "draw") -> Tensor:
         """z ~ p(z), then x ~ p(x | z) or, with mode="mean", its smoother mean, which is no sample of the model."""
-        z = self.draw_code(noise, label=label, attributes=attributes)
-        parameters = self.parameters_of(z, self.vector(len(z), label, attributes))
+        z = self.draw_code(noise, asked)
+        parameters = self.parameters_of(z, self.vector(len(z), asked.label, asked.attributes))
         return self.likelihood.mean(parameters) if mode == "mean" else self.likelihood.draw(parameters, noise)
 
     @torch.no_grad()

@@ -9,9 +9,10 @@ from typing import Annotated, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, GenerativeModel, Noise, Terms, adamw
+from exnihilo.core import NOTHING, Batch, Conditions, GenerativeModel, Noise, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.estimators import active_units
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.models.autoencoders.levels import Level
 from exnihilo.nets.cells import SpectralSum
 from exnihilo.probability.distributions import DiagonalNormal
@@ -113,7 +114,7 @@ class HierarchicalVAE(GenerativeModel):
     def loss(self, batch: Batch) -> Terms:
         """Nats; `divergence_1` is that of the level next to the data, unweighted."""
         x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
-        mask = None if self.spec.kind == "table" else batch.mask  # of a table what is missing is a value
+        mask = said(self.spec, batch.x, batch.mask)
         parameters, steps = self.infer(self.features(x), torch.randn_like)
         kls = [step.kl.flatten(1) for step in steps]  # top first, [B, size]
         each = torch.stack([kl.sum(dim=1).mean() for kl in kls])
@@ -158,19 +159,15 @@ class HierarchicalVAE(GenerativeModel):
         parameters = self.descend(len(noise), choose)
         return parameters, torch.cat([z.flatten(1) for z in codes], dim=1)
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), sum of the sizes] z_L ~ p(z_L), then z_l ~ p(z_l | z_>l), down to the data."""
         return self._generate(noise)[1]
 
-    def draw(  # type: ignore[override]
+    def draw(
         self,
         noise: Noise,
+        asked: Conditions = NOTHING,
         *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
         temperature: Annotated[float, 0.0, 2.0] = 1.0,
         mode: Literal["draw", "mean"] = "draw",
     ) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from exnihilo.core import DataError, Noise
+from exnihilo.core import Noise, check_mask
 from exnihilo.models.autoencoders.estimators import effective_samples
 from exnihilo.probability.likelihoods import Mixed
 
@@ -45,13 +45,7 @@ def complete(
     a model that was trained on whole examples needs, and gets by default. Exact as particles grow. A value is drawn
     also where a table could hold none. Raises DataError.
     """
-    if mask.shape != x.shape or mask.dtype != torch.bool:
-        raise DataError(
-            f"A mask of shape {tuple(mask.shape)} and type {mask.dtype} does not fit x of shape {tuple(x.shape)}."
-            " It is True where x is observed, entry by entry."
-        )
-    if not mask.any():
-        raise DataError("Nothing is observed, so there is nothing to go by. `sample` draws whole examples.")
+    check_mask(x, mask)
     noise = Noise(seed, len(x), device=x.device)
     size = max(1, AT_ONCE // (particles * model.spec.size))
     sweeps = model.sweeps if sweeps is None else sweeps

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from exnihilo.core import Batch, GenerativeModel, Player, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.corruptions import Corruption
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.models.autoencoders.penalties import Penalty
 from exnihilo.probability.chains import TorchChance
 from exnihilo.probability.likelihoods import Likelihood
@@ -45,7 +46,8 @@ class Autoencoder(GenerativeModel):
         """Nats, or squared error, per example, summed over its entries; and the penalties."""
         code = self.encoder(self.corrupted(batch.x))
         parameters = self.decoder(code).to(batch.x)
-        terms = {"reconstruction": -self.likelihood.log_prob(parameters, batch.x, batch.mask).mean()}
+        mask = said(self.spec, batch.x, batch.mask)
+        terms = {"reconstruction": -self.likelihood.log_prob(parameters, batch.x, mask).mean()}
         return terms | {name: penalty(self.encoder, batch.x, code) for name, penalty in self.penalties.items()}
 
     def corrupted(self, x: Tensor) -> Tensor:

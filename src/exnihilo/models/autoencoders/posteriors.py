@@ -12,11 +12,13 @@ from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid
 
 from exnihilo.models.autoencoders.priors import PosteriorFamily
 from exnihilo.nets.masked import MADE
+from exnihilo.probability.bijections import entry_by_entry
 from exnihilo.probability.distributions import DiagonalNormal, normal_log_prob
+from exnihilo.probability.planar import Planar
 
 LARGEST = 10.0  # of a log-variance, either way
 COMPONENTS = 4  # of a mixture
@@ -205,45 +207,6 @@ class FlowPosterior:
         return FlowPosterior(self.base.repeat(n), [step.repeat(n) for step in self.steps])
 
 
-@dataclass(frozen=True)
-class Planar:
-    """z' = z + u^ tanh(w . z + b),  log|det| = log|1 + (1 - tanh^2) w . u^|;  u, w [B, K], b [B].
-
-    Rezende & Mohamed, 2015, arXiv:1505.05770, Eq. 10-12; u^ = u + (softplus(w . u) - 1 - w . u) w / |w|^2 keeps
-    w . u^ > -1, without which there is no inverse (appendix A.1).
-    """
-
-    u: Tensor
-    w: Tensor
-    b: Tensor
-
-    def direction(self) -> tuple[Tensor, Tensor]:
-        """u^ [B, K] and w . u^ [B], the latter above -1."""
-        along = (self.w * self.u).sum(dim=1)
-        allowed = softplus(along) - 1
-        squared = self.w.square().sum(dim=1).clamp(min=1e-12)
-        return self.u + ((allowed - along) / squared)[:, None] * self.w, allowed
-
-    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        u, along = self.direction()
-        bend = torch.tanh((z * self.w).sum(dim=1) + self.b)
-        return z + bend[:, None] * u, torch.log1p((1 - bend.square()) * along)
-
-    def inverse(self, z: Tensor) -> Tensor:
-        """By bisection for a = w . z, since w . z' = a + (w . u^) tanh(a + b) rises with a."""
-        u, along = self.direction()
-        reached = (z * self.w).sum(dim=1)
-        low, high = reached - along.abs(), reached + along.abs()
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = middle + along * torch.tanh(middle + self.b) < reached
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return z - torch.tanh(0.5 * (low + high) + self.b)[:, None] * u
-
-    def repeat(self, n: int) -> Planar:
-        return Planar(*(part.repeat_interleave(n, dim=0) for part in (self.u, self.w, self.b)))
-
-
 class PlanarFamily(nn.Module):
     """Diagonal Gaussians bent by planar steps, all of whose parameters come from the encoder.
 
@@ -287,13 +250,13 @@ class InverseAutoregressive:
     def inverse(self, z: Tensor) -> Tensor:
         """Entry by entry, since entry k needs those before it: a pass of the network for each."""
         turned = z.flip(1)
-        found = torch.zeros_like(turned)
-        for k in range(turned.shape[1]):
-            log_gate, mean = self._parameters(found)
+
+        def guess(before: Tensor) -> Tensor:
+            log_gate, mean = self._parameters(before)
             gate = log_gate.exp()
-            value = (turned - (1 - gate) * mean) / gate
-            found = torch.where(torch.arange(turned.shape[1], device=z.device) == k, value, found)
-        return found
+            return (turned - (1 - gate) * mean) / gate
+
+        return entry_by_entry(guess, turned)
 
     def repeat(self, n: int) -> InverseAutoregressive:
         return InverseAutoregressive(self.network, self.vector.repeat_interleave(n, dim=0))

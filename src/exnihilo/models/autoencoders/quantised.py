@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from exnihilo.core import Batch, Data, GenerativeModel, Noise, Player, Stage, Terms, adamw
+from exnihilo.core import NOTHING, Batch, Conditions, Data, GenerativeModel, Noise, Player, Stage, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.models.classical.family import training_examples
 from exnihilo.nets.masked import CausalNetwork
 from exnihilo.probability.likelihoods import Likelihood
@@ -185,7 +186,7 @@ class QuantisedAutoencoder(GenerativeModel):
     def loss(self, batch: Batch) -> Terms:
         """Nats, and the distance of the vectors from their codes, summed over the places of a code."""
         x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
-        mask = None if self.spec.kind == "table" else batch.mask  # of a table what is missing is a value
+        mask = said(self.spec, batch.x, batch.mask)
         z = self.vectors_of(x)
         rows = rows_of(z.detach())
         vectors = self.codebook.vectors
@@ -212,7 +213,7 @@ class QuantisedAutoencoder(GenerativeModel):
         logits = self.prior(entries.float(), None).float().unflatten(1, (self.codebook.codes, -1))
         return -cross_entropy(logits, entries, reduction="none").flatten(1).sum(dim=1)
 
-    def draw_code(self, noise: Noise) -> Tensor:
+    def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), size, *places] codes drawn from the prior, one place after the other."""
         walk = self.prior.walk(len(noise), None)
         for place in self.prior.order():
@@ -230,17 +231,7 @@ class QuantisedAutoencoder(GenerativeModel):
         """[B, *shape] the mean of p(x | z), for the codes nearest to z."""
         return self.likelihood.mean(self.parameters_of(self.quantise(z)[1]))
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-        mode: Literal["draw", "mean"] = "draw",
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING, *, mode: Literal["draw", "mean"] = "draw") -> Tensor:
         """code ~ prior, then x ~ p(x | code) or, with mode="mean", its smoother mean, which is no sample."""
         parameters = self.parameters_of(self.draw_code(noise))
         return self.likelihood.mean(parameters) if mode == "mean" else self.likelihood.draw(parameters, noise)

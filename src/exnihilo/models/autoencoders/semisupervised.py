@@ -77,10 +77,11 @@ class SemiSupervisedVAE(VAE):
             return (chances * values.view(len(x), count)).sum(dim=1)
 
         shares = self.class_log_shares(x)
+        known = torch.where(label[:, None] < 0, log_q, 0.0)  # log of the chances; xlogy has no gradient where one is 0
         return {
             "reconstruction": expected(reconstruction),
             "divergence": expected(kl.flatten(1).sum(dim=1)),
-            "classes": (torch.xlogy(chances, chances) - chances * shares).sum(dim=1),
+            "classes": (chances * (known - shares)).sum(dim=1),
             "active_units": active_units(units),
         }
 

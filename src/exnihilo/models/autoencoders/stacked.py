@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from exnihilo.core import Batch, Data, Player, Stage, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.corruptions import Corruption
+from exnihilo.models.autoencoders.gaps import said
 from exnihilo.models.autoencoders.plain import Autoencoder
 from exnihilo.nets.layers import Reshape
 from exnihilo.probability.chains import TorchChance
@@ -63,7 +64,8 @@ class StackedAutoencoder(Autoencoder):
         restored = self.decoder[-1 - level](self.encoder[level](read)).to(h)
         if level:
             return {"reconstruction": -SquaredError().log_prob(restored, h).mean()}
-        return {"reconstruction": -self.likelihood.log_prob(restored, batch.x, batch.mask).mean()}
+        mask = said(self.spec, batch.x, batch.mask)
+        return {"reconstruction": -self.likelihood.log_prob(restored, batch.x, mask).mean()}
 
     def validate(self, batch: Batch) -> Terms:
         """The loss of the stage."""

@@ -5,17 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, DataSpec, Terms, adamw
+from exnihilo.core import Batch, Terms, adamw
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.models.autoencoders.estimators import Estimator
 from exnihilo.models.autoencoders.family import VAE
 from exnihilo.models.autoencoders.priors import Prior
 from exnihilo.probability.likelihoods import Likelihood
-
-
-def has_gaps(data: DataSpec) -> bool:
-    """Whether values of a table are missing."""
-    return any(column.missing or None in column.categories for column in data.columns)
 
 
 class MIWAE(VAE):

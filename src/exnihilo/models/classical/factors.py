@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from exnihilo.core import Noise, check_mask
+from exnihilo.core import NOTHING, Conditions, Noise, check_mask
 from exnihilo.models.classical.family import Classical
 
 FLOOR = 1e-6  # of every noise variance, in units of the data's mean variance: a column may not become noiseless
@@ -82,16 +82,7 @@ class LinearGaussian(Classical):
         """[B, *shape] E[x | z] = W z + m."""
         return (z.double() @ self.loadings.T + self.location).to(z.dtype).view(len(z), *self.spec.shape)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape]: z ~ N(0, I), then x ~ N(W z + m, diag psi)."""
         size, latent = self.loadings.shape
         x = noise.normal(latent, dtype=torch.float64) @ self.loadings.T + self.location

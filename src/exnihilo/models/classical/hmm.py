@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exnihilo.core import Noise, check_mask
+from exnihilo.core import NOTHING, Conditions, Noise, check_mask
 from exnihilo.models.classical.emissions import Emission
 from exnihilo.models.classical.family import Classical
 from exnihilo.probability import markov
@@ -101,16 +101,7 @@ class HMM(Classical):
         """The likeliest states [B, T] and log p(states, x) [B] (Viterbi, 1967)."""
         return markov.viterbi(self.log_start, self.log_transition, self.emission.log_prob(self.frames(x)))
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), C, T]: a path of states, then what it shows."""
         time = self.spec.shape[1]
         unseen = self.log_start.new_zeros(len(noise), time, len(self.log_start))

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from exnihilo.core import Noise, check_mask
+from exnihilo.core import NOTHING, Conditions, Noise, check_mask
 from exnihilo.models.classical.family import Classical
 
 BLOCK = 256  # examples compared with all points at once
@@ -66,16 +66,7 @@ class KDE(Classical):
         known = None if mask is None else mask.flatten(1).double()
         return -0.5 * squared_distance(self.flat(x), self.points.double(), known) / self.bandwidth**2
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape]: a training example each, blurred by the kernel."""
         chosen = (noise.uniform(dtype=torch.float64) * len(self.points)).long()
         x = self.points[chosen] + self.bandwidth.float() * noise.normal(self.points.shape[1])

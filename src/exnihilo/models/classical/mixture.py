@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Noise, TrainingError, check_mask
+from exnihilo.core import NOTHING, Conditions, Noise, TrainingError, check_mask
 from exnihilo.models.classical.family import Classical
 from exnihilo.probability.distributions import GaussianMixture
 
@@ -94,16 +94,7 @@ class GMM(Classical):
         """[B] exact log-density in nats of x as given (dequantise it first: see `DataSpec.dequantise`)."""
         return torch.cat([self.mixture.density.log_prob(part) for part in self.flat(x).split(self.chunk)]).to(x.dtype)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape], each sample from a component of its own choice."""
         return self.mixture.density.draw(noise).float().view(len(noise), *self.spec.shape)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from exnihilo.core import DataSpec, ModelError, Noise, check_mask, listing
+from exnihilo.core import NOTHING, Conditions, DataSpec, ModelError, Noise, check_mask, listing
 from exnihilo.models.classical.family import Classical
 from exnihilo.probability.markov import pick
 
@@ -122,16 +122,7 @@ class ChowLiu(Classical):
         entries = self.table[each, state[:, self.parent], state] * self.within[each, levels]
         return entries.log().sum(dim=1).to(x.dtype)
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape]: from the root to the leaves, each variable given its parent."""
         nothing = self.table.new_zeros(len(noise), *self.table.shape[:2])
         return self.place(self._down(nothing, noise))

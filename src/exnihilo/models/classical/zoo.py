@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from exnihilo.core import DataSpec, recipe
+from exnihilo.core import DataSpec, OptionError, recipe
 from exnihilo.models.classical.codebook import KMeans
 from exnihilo.models.classical.emissions import CategoricalEmission, GaussianEmission
 from exnihilo.models.classical.factors import LinearGaussian, own_factors, principal_factors
@@ -24,7 +24,12 @@ def pca(data: DataSpec, *, latent: Annotated[int, 1, 4096] | None = None) -> PCA
 
     At most as many components as x has numbers; if not given, half as many, from 1 to 16.
     """
-    return PCA(data.size, min(latent or min(16, max(1, data.size // 2)), data.size))
+    if latent is not None and latent > data.size:
+        raise OptionError(
+            f"pca: latent={latent} is not allowed. An example has {data.size} numbers, so there are as many components;"
+            f" it takes a whole number from 1 to {data.size}."
+        )
+    return PCA(data.size, latent or min(16, max(1, data.size // 2)))
 
 
 @recipe("Maximum Likelihood from Incomplete Data via the EM Algorithm", "Dempster, Laird & Rubin, 1977", kinds=NUMERIC)

@@ -8,8 +8,9 @@ from exnihilo.core import DataSpec, adamw, recipe
 from exnihilo.models.autoencoders.choose import LikelihoodName, decoder_for, encoder_for, likelihood_for
 from exnihilo.models.autoencoders.estimators import CapacityELBO, Estimator, ImportanceWeighted, WeightedELBO
 from exnihilo.models.autoencoders.family import VAE
+from exnihilo.models.autoencoders.gaps import has_gaps
 from exnihilo.models.autoencoders.priors import StandardNormal
-from exnihilo.models.autoencoders.unobserved import MIWAE, has_gaps
+from exnihilo.models.autoencoders.unobserved import MIWAE
 from exnihilo.models.autoencoders.zoo.foundations import NUMERIC
 
 
