@@ -209,7 +209,7 @@ def test_accuracy_tells_whether_the_critic_wins() -> None:
     terms = model.critic_loss(Batch(torch.full((8, 1), 100.0)))
     assert terms["accuracy"].item() == 1.0
     assert terms["score/real"].item() > 0 > terms["score/fake"].item()
-    assert model.critic_loss(Batch(torch.full((8, 1), -100.0)))["accuracy"].item() == 0.5
+    assert model.critic_loss(Batch(torch.full((8, 1), -300.0)))["accuracy"].item() == 0.0  # it prefers the fakes
 
 
 def test_reals_and_fakes_reach_the_critic_with_the_same_dequantising_noise() -> None:

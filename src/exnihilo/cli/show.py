@@ -35,6 +35,7 @@ def _record(entry: Recipe) -> dict[str, Any]:
         "equation": equation(entry),
         "options": {name: _values(option) for name, option in entry.options.items()},
         "sampling": {name: _values(option) for name, option in entry.sampling.items()},
+        "table": entry.table,
     }
 
 
@@ -53,6 +54,8 @@ def _print(entry: Recipe) -> None:
     page.print(textwrap.indent(equation(entry), "  "), markup=False)
     options_table("Options, -o of `exnihilo train`", entry.options)
     options_table("Sampling options, -o of `exnihilo sample`", entry.sampling)
+    if entry.table:
+        page.print(Text(f"\n{entry.table}"), soft_wrap=True)
     page.print(Text("\nIt can ", "bold") + Text(", ".join(entry.capabilities)))
     page.print(Text("It models ", "bold") + Text(", ".join(entry.kinds)))
     page.print(Text("Paper ", "bold") + Text(paper(entry)))

@@ -32,6 +32,7 @@ class MLP(nn.Module):
             hidden += [nn.Linear(before, after), norm(normalisation, after), activation()]
             hidden += [nn.Dropout(dropout)] if dropout else []
         self.layers = nn.Sequential(nn.Flatten(), *hidden)
+        self.feature_size = sizes[-1]
         self.head = nn.Linear(sizes[-1], math.prod(shape_out))
         self.shape = Reshape(*shape_out)
 

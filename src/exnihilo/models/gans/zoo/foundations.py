@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 
 from torch import nn
 
-from exnihilo.core import DataSpec, adam, cosine, recipe
-from exnihilo.core.optimizers import OptimizerFactory
+from exnihilo.core import DataSpec, recipe
 from exnihilo.models.gans.family import GAN
+from exnihilo.models.gans.networks import DEPTH, leaky
 from exnihilo.models.gans.objectives import minimax, nonsaturating
 from exnihilo.models.gans.outputs import output
-from exnihilo.models.gans.penalties import R1, Penalty
-from exnihilo.nets.dcgan import StridedCritic, StridedGenerator
+from exnihilo.models.gans.recipes import NOT_TEXT, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.tricks import InstanceNoise, flipped
+from exnihilo.nets.dcgan import Activation, StridedCritic, StridedGenerator
 from exnihilo.nets.mlp import MLP
 
 
-def lazy_r1(weight: float, every: int) -> dict[str, Penalty]:
-    """R1 of this weight in every so many rounds as the only penalty, or none at weight 0."""
-    return {"r1": R1(weight, every)} if weight else {}
-
-
-def calm_adam(rate: float) -> OptimizerFactory:
-    """Adam without momentum, which overshoots in a game, its rate falling along half a cosine."""
-    return adam(rate, betas=(0.0, 0.99), schedule=cosine(warmup=0.0, hold=0.0))
-
-
-@recipe("Generative Adversarial Nets", "Goodfellow et al., 2014", arxiv="1406.2661")
+@adversarial("Generative Adversarial Nets", "Goodfellow et al., 2014", arxiv="1406.2661")
 def gan(
     data: DataSpec,
     *,
@@ -45,10 +35,9 @@ def gan(
     for maxout and dropout, Adam for momentum, and R1 of weight `penalty` in each fourth round (0: none). Caution:
     without it the critic soon knows a small data set by heart, and the generator learns nothing more from it.
     """
-    leaky = partial(nn.LeakyReLU, 0.2)
     return GAN(
-        nn.Sequential(MLP((latent,), data.shape, width, 3, activation=leaky), output(data)),
-        MLP(data.shape, (1,), width, 3, activation=leaky),
+        nn.Sequential(MLP((latent,), data.shape, width, DEPTH, activation=leaky), output(data)),
+        MLP(data.shape, (1,), width, DEPTH, activation=leaky),
         latent=latent,
         objective={"nonsaturating": nonsaturating, "minimax": minimax}[objective],
         penalties=lazy_r1(penalty, every=4),
@@ -63,6 +52,7 @@ def gan(
     "Radford et al., 2016",
     arxiv="1511.06434",
     kinds=("image",),
+    unfit={"text": NOT_TEXT},
 )
 def dcgan(
     data: DataSpec,
@@ -71,23 +61,39 @@ def dcgan(
     width: Annotated[int, 4, 1024] = 32,
     norm: Literal["batch", "group", "none"] = "batch",
     critic_norm: Literal["spectral", "batch", "none"] = "spectral",
+    pool: Literal["strided", "pooling"] = "strided",
+    head: Literal["convolutional", "dense"] = "convolutional",
+    activation: Literal["rectifier", "tanh"] = "rectifier",
+    instance_noise: Annotated[float, 0, 10] = 0.0,
+    flips: Annotated[float, 0, 0.5] = 0.0,
+    dropout: Annotated[float, 0, 0.9] = 0.0,
     penalty: Annotated[float, 0, 1000] = 0.05,
     rate: Annotated[float, 1e-7, 1] = 1e-3,
     critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
 ) -> GAN:
     """Strided convolutions, batch normalisation and no fully connected layers: the guidelines that made GANs work.
 
-    Weights from N(0, 0.02^2), `width` channels at half the side and doubling from there. Unlike the paper's: a critic
+    Weights from N(0, 0.02^2), `width` channels at half the side and doubling from there. `norm`, `pool`, `head` and
+    `activation` switch the guidelines off one by one; instance_noise (its scale, falling to 0), `flips` (share of the
+    critic's labels exchanged) and `dropout` (of the generator) are known tricks. Unlike the paper's: a critic
     of spectral instead of batch normalisation, with R1 of weight `penalty` in each sixteenth round; Adam at 1e-3 with
     betas (0, 0.99) and a falling rate for 2e-4 with (0.5, 0.999); Gaussian latents, 64 for 100. The paper's critic is
     critic_norm=batch with penalty=0 (a gradient per example means little where a batch is normalised together).
     """
-    generator = nn.Sequential(StridedGenerator(latent, data.shape, width, normalisation=norm), output(data))
+    pooled, dense = pool == "pooling", head == "dense"
+    rising: Activation = nn.Tanh if activation == "tanh" else nn.ReLU
+    leaking: Activation = nn.Tanh if activation == "tanh" else leaky
+    generator = StridedGenerator(
+        latent, data.shape, width, normalisation=norm, pooled=pooled, dense=dense, activation=rising, dropout=dropout
+    )
+    critic = StridedCritic(data.shape, width, normalisation=critic_norm, pooled=pooled, dense=dense, activation=leaking)
     return GAN(
-        generator,
-        StridedCritic(data.shape, width, normalisation=critic_norm),
+        nn.Sequential(generator, output(data)),
+        critic,
         latent=latent,
+        objective=flipped(nonsaturating, flips) if flips else nonsaturating,
         penalties=lazy_r1(penalty, every=16),
+        sight=InstanceNoise(instance_noise) if instance_noise else None,
         optimizer=calm_adam(rate),
         critic_optimizer=calm_adam(critic_rate),
     )
