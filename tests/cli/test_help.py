@@ -22,6 +22,8 @@ VERBS = (
     "impute",
     "represent",
     "balance",
+    "detect",
+    "attack",
     "show",
 )
 

@@ -23,7 +23,7 @@ MISTAKES = [
     ),
     ("train vae moons --steps 1 -o latent=2 -o latent=3", r"-o latent is given twice"),
     ("train vae moons --steps 1 -o seed=2", r"vae has no option 'seed'"),
-    ("train dcgan moons --steps 1", r"dcgan models image, not vector data. For vector data: .*vae"),
+    ("train dcgan moons --steps 1", r"dcgan models image, not vector data. For vector data: .*gan"),
     ("train vae mooons --steps 1", r"mooons.*[Dd]id you mean 'moons'"),
     ("train vae nowhere.csv --steps 1", r"nowhere.csv"),
     ("train vae moons --steps 1 -d nose=0.1", r"no option 'nose'. Did you mean 'noise'\?"),

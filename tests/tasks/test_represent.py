@@ -53,7 +53,7 @@ def test_an_encoder_is_a_start_and_the_given_model_stays(points):
 def test_only_the_told_labels_are_seen(points):
     """Wrong labels outside the few that are told change nothing."""
     model = trained("autoencoder", points, width=8, latent=2)
-    from exnihilo.tasks.represent import CodeClassifier, _trained
+    from exnihilo.tasks.represent import CodeClassifier, classifier_from
 
     weights = torch.zeros(len(points.split("train")), dtype=torch.float64)
     weights[[0, 3, 5, 9]] = 1.0
@@ -62,8 +62,8 @@ def test_only_the_told_labels_are_seen(points):
         told = torch.isin(batch.index, torch.tensor([0, 3, 5, 9]))
         return batch.replace(label=torch.where(told, batch.label, 1 - batch.label))
 
-    one = _trained(model, points, weights, 10, 1e-3, 0)
-    two = _trained(model, points.map(spoilt), weights, 10, 1e-3, 0)
+    one = classifier_from(model, points, weights, 10, 1e-3, 0)
+    two = classifier_from(model, points.map(spoilt), weights, 10, 1e-3, 0)
     assert isinstance(one, CodeClassifier)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
 

@@ -9,9 +9,11 @@ import typer
 
 from exnihilo.cli import (
     arithmetic,
+    attack,
     balance,
     compare,
     data,
+    detect,
     evaluate,
     impute,
     interpolate,
@@ -71,7 +73,7 @@ def start(
 for verb in (
     compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, traverse.traverse,
     interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute,
-    represent.represent, balance.balance, models.models, show.show,
+    detect.detect, attack.attack, represent.represent, balance.balance, models.models, show.show,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -1,13 +1,21 @@
 """What trained models are good for. A task asks for capabilities, never for families."""
 
+from exnihilo.tasks.anomaly_scores import Scorer, scores_of
+from exnihilo.tasks.attack import Attacked, attack, attackable
 from exnihilo.tasks.balance import Balanced, balance, group_accuracy, group_figures
+from exnihilo.tasks.classes import only_classes, without_classes
+from exnihilo.tasks.detect import Detected, detect, rows_of_table
 from exnihilo.tasks.gaps import hide, with_gaps
 from exnihilo.tasks.impute import Filled, fill, impute
 from exnihilo.tasks.judged import Judged
+from exnihilo.tasks.noise_attacks import fgsm, iterative, universal
+from exnihilo.tasks.rareness import Rareness, auroc, average_precision
 from exnihilo.tasks.represent import initialise, represent
 from exnihilo.tasks.tables import FilledTable, fill_table
 
 __all__ = [
-    "Balanced", "Filled", "FilledTable", "Judged", "balance", "fill", "fill_table", "group_accuracy", "group_figures",
-    "hide", "impute", "initialise", "represent", "with_gaps",
+    "Attacked", "Balanced", "Detected", "Filled", "FilledTable", "Judged", "Rareness", "Scorer", "attack", "attackable",
+    "auroc", "average_precision", "balance", "detect", "fgsm", "fill", "fill_table", "group_accuracy", "group_figures",
+    "hide", "impute", "initialise", "iterative", "only_classes", "represent", "rows_of_table", "scores_of",
+    "universal", "with_gaps", "without_classes",
 ]  # fmt: skip

@@ -190,7 +190,7 @@ def initialise(
         weights[known[_some(y, labels, hash_key("labels", seed, draw))]] = 1.0
         fresh = create(model.recipe, model.spec, seed=seed + draw, **model.options)
         for name, start in zip(right, (model, fresh), strict=True):
-            classifier = _trained(start, data, weights, steps, rate, seed + draw)
+            classifier = classifier_from(start, data, weights, steps, rate, seed + draw)
             right[name].append(_named(classifier, test.x) == test.label.numpy())  # type: ignore[union-attr]
     protocol = f"accuracy after {steps} updates | {source} test n={len(test)}"
     key = f"{labels} labels per class"
@@ -198,7 +198,13 @@ def initialise(
     return Judged(f"the encoder of {model.recipe} as a start", rows, _few_notes(y, [labels]))
 
 
-def _trained(model: GenerativeModel, data: Data, weights: Tensor, steps: int, rate: float, seed: int) -> CodeClassifier:
+def classifier_from(
+    model: GenerativeModel, data: Data, weights: Tensor, steps: int, rate: float, seed: int
+) -> CodeClassifier:
+    """A copy of the model's encoder with a linear layer, trained on the examples that `weights` [N] draw; in eval mode.
+
+    The model itself stays as it is. Unsupported where its codes pass no gradient.
+    """
     own = copy.deepcopy(model)
     with torch.enable_grad():
         code = own.encode(data.split("train").first(2).x.to(device_of(own)))
