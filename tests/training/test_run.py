@@ -227,3 +227,9 @@ def test_a_stage_in_closed_form_trains_in_no_rounds(data, tmp_path):
     run = begin(data, tmp_path / "run", recipe="gmm", options={"components": 2})
     assert run.record["rounds"] == [0]
     assert load_model(run.folder).sample(3, seed=0).shape[0] == 3
+
+
+def test_a_model_without_players_trains_where_the_threads_are_chosen(monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    data = load_data("iris")
+    assert train(create("kde", data.spec), data, steps=1, progress=False).record["threads"] >= 1

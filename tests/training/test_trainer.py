@@ -295,13 +295,13 @@ def test_the_power_average_weights_the_rounds_as_a_power_law():
     for round in range(1, 1001):
         with torch.no_grad():
             line.weight.fill_(round)
-        average.update(line)
+        average.update()
     expected = 1000 * (average.gamma + 1) / (average.gamma + 2)
     assert abs(float(average.weights["weight"]) - expected) < 2
     held = average.weights["weight"].clone()
-    average.swap(line)
+    average.swap()
     assert torch.equal(line.weight, held)
-    average.swap(line)
+    average.swap()
     assert line.weight.item() == 1000
 
 

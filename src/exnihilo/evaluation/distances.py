@@ -8,29 +8,19 @@ import torch
 from torch import Tensor
 
 from exnihilo.evaluation.statistics import Gaussian
+from exnihilo.probability.divergences import frechet_normal, matrix_root
 
 #: Two-sided 95 % quantiles of Student's t for the ten blocks and twenty subsamples used below.
 STUDENT = {9: 2.262157, 19: 2.093024}
 
 
-def matrix_root(covariance: Tensor) -> Tensor:
-    """The symmetric square root of a covariance [D, D]; eigenvalues that rounding made negative count as zero."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.T
-
-
 def frechet(a: Gaussian, b: Gaussian, root: Tensor | None = None) -> float:
-    """|mean_a - mean_b|^2 + tr A + tr B - 2 tr (A B)^(1/2), the squared Frechet distance of two Gaussians.
+    """The squared Frechet distance of two sets of features, of their Gaussians (see `frechet_normal`).
 
-    Dowson & Landau, 1982, Eq. 4; on features Heusel et al., 2017, arXiv:1706.08500, Eq. 6. The last trace is the sum
-    of the roots of the eigenvalues of R B R with R = A^(1/2), which is symmetric: no complex numbers, no jitter, and
-    exact for singular covariances. `root` may hand in R. Biased upwards for few examples, see `frechet_bias`.
+    On features Heusel et al., 2017, arXiv:1706.08500, Eq. 6. `root` may hand in that of the first covariance. Biased
+    upwards for few examples, see `frechet_bias`.
     """
-    root = matrix_root(a.covariance) if root is None else root
-    product = root @ b.covariance @ root
-    overlap = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
-    shift = (a.mean - b.mean).square().sum()
-    return float((shift + a.covariance.trace() + b.covariance.trace() - 2 * overlap).clamp_min(0))
+    return float(frechet_normal(a.mean, a.covariance, b.mean, b.covariance, root))
 
 
 def frechet_bias(covariance: Tensor, n: int, m: int) -> float:

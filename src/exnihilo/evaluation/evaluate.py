@@ -14,6 +14,7 @@ from torch import Tensor
 from exnihilo.core import Data, DataError, GenerativeModel, TrainingError
 from exnihilo.evaluation import coverage, distances, memorisation
 from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, likelihood
+from exnihilo.evaluation.modes import conditional_accuracy, mode_values
 from exnihilo.evaluation.reference import Reference, confident_share
 from exnihilo.evaluation.speed import network_evaluations, numbers, timed_samples
 from exnihilo.evaluation.statistics import FeatureStatistics
@@ -163,6 +164,8 @@ def _judge_samples(model: GenerativeModel, reference: Reference, result: Result)
     result.values |= feature_values(total, reference)
     index = _originality(samples, reference, result)
     result.values |= class_values(samples, index, reference)
+    result.values |= mode_values(samples, reference.data, reference.protocol)
+    result.values |= conditional_accuracy(model, reference)
     protocol = f"samples a second, drawn {piece} at a time, {torch.get_num_threads()} thread(s)"
     rate = reference.n / max(seconds, 1e-9)
     result.values["samples_per_second"] = Value(rate, min(*rates, rate), max(*rates, rate), reference.n, protocol)

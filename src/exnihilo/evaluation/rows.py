@@ -73,6 +73,9 @@ COLUMNS = (
            "distance to the nearest training example over that of fresh data: 1 = like fresh data, well below 1 ="
            " copies (then marked) or blurred, above 1 = noisy or novel", 2),
     Column("modes", "Classes", None, "classes reached"),
+    Column("modes_covered", "Modes", False, "modes of a toy that hold at least 20 of 2500 samples within 3 deviations"),
+    Column("high_quality", "In modes", False, "share of samples within 3 deviations of a mode of a toy", 2),
+    Column("conditional_accuracy", "As asked", False, "share of samples named as the class that was asked for", 2),
     Column("confident", "Recognised", None, "share of samples whose class the classifier knows with p > 0.9", 2),
     Column("bits_per_dim", "Bits / dim", True, "negative log-likelihood of test examples; bounds are marked", 2),
     Column("nats", "Nats", True, "negative log-likelihood of test examples; bounds are marked", 2),

@@ -67,3 +67,8 @@ class Budget:
     def exceeded(self, place: Place) -> bool:
         """Whether a budget of seconds is overdrawn by a quarter."""
         return self.seconds is not None and place.stage_seconds > 1.25 * self.allowance(place.stage)
+
+
+def mark_every(rounds: int) -> int:
+    """Rounds from one mark of a stage to the next: fifty marks a stage, at least one each 500 rounds."""
+    return min(max(1, rounds // 50), 500)

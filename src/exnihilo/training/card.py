@@ -17,6 +17,7 @@ def model_card(record: dict[str, Any], journal: list[dict[str, Any]]) -> str:
     last = {name: value for name, value in journal[-1].items() if isinstance(value, float)} if journal else {}
     figures = "\n".join(f"| {name} | {value:.5g} |" for name, value in last.items()) or "| (closed form) | |"
     warnings = "\n".join(f"- {text}" for text in record["warnings"]) or "- none"
+    advice = f"\nWhen to stop: {record['advice']}\n" if "advice" in record else ""
     paper = f"{recipe.title} ({recipe.authors})" + (f", arXiv:{recipe.arxiv}" if recipe.arxiv else "")
     return f"""---
 library_name: exnihilo
@@ -52,4 +53,4 @@ raw = model.spec.decode(x)
 Warnings during training:
 
 {warnings}
-"""
+{advice}"""

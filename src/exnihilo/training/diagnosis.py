@@ -1,29 +1,43 @@
-"""What goes wrong in training, in plain words: each detector reads terms and tensors and says what to try."""
+"""What goes wrong in training, in plain words: each detector reads the lines of the marks and says what to try."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from statistics import mean, median
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from exnihilo.core import GenerativeModel, seeded
 from exnihilo.training.hooks import Hook
 
 if TYPE_CHECKING:
     from exnihilo.training.trainer import Trainer
 
+#: The terms of one mark, and its `round`.
+Line = dict[str, float]
+
 #: The lines of the marks so far -> a message, or None while all is well.
-Detector = Callable[[Sequence[dict[str, float]]], str | None]
+Detector = Callable[[Sequence[Line]], str | None]
 
 PATIENCE = 5  # marks in a row before a word is said
+LATE = 15  # marks, of fifty or more a stage, before samples are judged
+RECENT = 20  # marks in which swings are counted
+LOOKS = 6  # figures of samples before a trend is told
 
 
-def critic_wins(lines: Sequence[dict[str, float]]) -> str | None:
+def series(lines: Sequence[Line], *names: str) -> list[float]:
+    """The values of a term, under the first of its names that a line has."""
+    found = (next((line[name] for name in names if name in line), None) for line in lines)
+    return [value for value in found if value is not None]
+
+
+def accuracies(lines: Sequence[Line]) -> list[float]:
+    """How often the critic scored a real example above a fake one."""
+    return series(lines, "critic/accuracy", "critics/accuracy")
+
+
+def critic_wins(lines: Sequence[Line]) -> str | None:
     """The critic tells every real from every fake example, mark after mark."""
-    recent = [line["critic/accuracy"] for line in lines[-PATIENCE:] if "critic/accuracy" in line]
-    if len(recent) < PATIENCE or min(recent) < 0.98:
+    recent = accuracies(lines)[-PATIENCE:]
+    if len(recent) < PATIENCE or min(recent) < 0.99:
         return None
     return (
         f"The critic wins: it tells real from fake in {min(recent):.0%} of cases or more, so the generator learns"
@@ -31,12 +45,23 @@ def critic_wins(lines: Sequence[dict[str, float]]) -> str | None:
     )
 
 
-def generator_gradient_vanishes(lines: Sequence[dict[str, float]]) -> str | None:
+def critic_loses(lines: Sequence[Line]) -> str | None:
+    """The critic scores fakes above reals, mark after mark: worse than a coin."""
+    recent = accuracies(lines)[-PATIENCE:]
+    if len(recent) < PATIENCE or max(recent) > 0.4:
+        return None
+    return (
+        f"The critic loses: it scores a real example above a fake one in {max(recent):.0%} of cases or less, so what it"
+        " teaches is wrong. Try more critic steps, a higher critic rate, or a weaker penalty."
+    )
+
+
+def generator_gradient_vanishes(lines: Sequence[Line]) -> str | None:
     """The generator's gradient is a hundredth of what it was."""
-    norms = [line["generator/gradient"] for line in lines if "generator/gradient" in line]
+    norms = series(lines, "generator/gradient", "generators/gradient")
     if len(norms) < 2 * PATIENCE:
         return None
-    first, last = sorted(norms[:PATIENCE])[PATIENCE // 2], max(norms[-PATIENCE:])
+    first, last = median(norms[:PATIENCE]), max(norms[-PATIENCE:])
     if last > 1e-2 * first:
         return None
     return (
@@ -45,9 +70,89 @@ def generator_gradient_vanishes(lines: Sequence[dict[str, float]]) -> str | None
     )
 
 
-def posterior_collapses(lines: Sequence[dict[str, float]]) -> str | None:
+def swings(values: Sequence[float], low: float, high: float) -> int:
+    """How often a series goes over from below `low` to above `high` or back; what lies between changes nothing."""
+    sides = [value > high for value in values if not low <= value <= high]
+    return sum(one != other for one, other in zip(sides, sides[1:], strict=False))
+
+
+def players_oscillate(lines: Sequence[Line]) -> str | None:
+    """Generator and critic win in turn: the critic's accuracy, or its loss, goes to and fro by large steps.
+
+    Slow swings only: a mark holds the mean of the rounds since the last one.
+    """
+    told = accuracies(lines)[-RECENT:]
+    loss = series(lines, "critic/adversarial", "critics/adversarial")[-RECENT:]
+    if swings(told, 0.55, 0.9) >= 4:
+        what = f"the critic's accuracy swung between {min(told):.0%} and {max(told):.0%}"
+    elif len(loss) == RECENT and min(loss) > 0 and swings(loss, median(loss) / 2, median(loss) * 2) >= 4:
+        what = f"the critic's loss swung between {min(loss):.2g} and {max(loss):.2g}"
+    else:
+        return None
+    return (
+        f"The game oscillates: {what} in the last {RECENT} marks, so the two win in turn and neither settles."
+        " Try a penalty on the critic (-o penalty=1), lower rates for both, or a larger batch."
+    )
+
+
+def samples_collapse(lines: Sequence[Line]) -> str | None:
+    """Samples lie much closer together than real examples do, also on a second look."""
+    recent = series(lines, "samples/spread")[-2:]
+    if len(lines) < LATE or len(recent) < 2 or max(recent) > 0.3:
+        return None
+    return (
+        f"Modes have collapsed: samples are {recent[-1]:.0%} as far apart as real examples."
+        " Try a penalty on the critic, a lower rate, a larger batch, or a model with a likelihood (vae, flow_matching)."
+    )
+
+
+def class_collapses(lines: Sequence[Line]) -> str | None:
+    """Samples of some class lie much closer together than its real examples, while those of all classes do not."""
+    recent, whole = series(lines, "samples/class_spread")[-2:], series(lines, "samples/spread")[-2:]
+    if len(lines) < LATE or len(recent) < 2 or max(recent) > 0.3 or max(whole) <= 0.3:
+        return None
+    number = series(lines, "samples/narrowest_class")[-1]
+    return (
+        f"A class has collapsed: samples of class {number:.0f} (counted from 0) are {recent[-1]:.0%} as far apart as"
+        " its real examples. Try a penalty on the critic, a smaller weight of the classification, or a larger latent."
+    )
+
+
+def nothing_improves(lines: Sequence[Line]) -> str | None:
+    """Samples are as far from the data in the second half of the looks as in the first, and far."""
+    looks = series(lines, "samples/distance")
+    half = len(looks) // 2
+    if len(lines) < LATE or half < LOOKS // 2:
+        return None
+    before, after = min(looks[:half]), min(looks[half:])
+    if after < 0.5 or after < 0.9 * before:
+        return None
+    told = accuracies(lines)[-PATIENCE:]
+    critic = f", and the critic tells real from fake in {mean(told):.0%} of cases" if told else ""
+    return (
+        f"The game does not converge: samples are {after:.2g} of the data's variance away from the data, no nearer than"
+        f" the {before:.2g} of the first half{critic}. Try a lower rate for both, a penalty on the critic, or another"
+        " objective."
+    )
+
+
+def samples_drift(lines: Sequence[Line]) -> str | None:
+    """Samples were near the data and have left them again, for three looks."""
+    looks = series(lines, "samples/distance")
+    if len(lines) < LATE or len(looks) < LOOKS:
+        return None
+    best, now = min(looks), min(looks[-3:])
+    if now < 5 * best or now < best + 0.1:
+        return None
+    return (
+        f"The game drifts away: samples are {now:.2g} of the data's variance away from the data and were {best:.2g}"
+        " before. Try a penalty on the critic (-o penalty=1), lower rates for both, or a shorter training."
+    )
+
+
+def posterior_collapses(lines: Sequence[Line]) -> str | None:
     """No latent unit carries information about the data."""
-    active = [line["model/active_units"] for line in lines if "model/active_units" in line]
+    active = series(lines, "model/active_units")
     if len(active) < 5 * PATIENCE or max(active[-PATIENCE:]) >= 0.5:  # codes may begin to speak late
         return None
     return (
@@ -56,55 +161,91 @@ def posterior_collapses(lines: Sequence[dict[str, float]]) -> str | None:
     )
 
 
-DETECTORS: tuple[Detector, ...] = (critic_wins, generator_gradient_vanishes, posterior_collapses)
+DETECTORS: tuple[Detector, ...] = (
+    critic_wins,
+    critic_loses,
+    generator_gradient_vanishes,
+    players_oscillate,
+    samples_collapse,
+    class_collapses,
+    nothing_improves,
+    samples_drift,
+    posterior_collapses,
+)
 
 
-def spread(x: Tensor) -> float:
-    """Mean distance between examples, each with the next in line: what is left of it when modes collapse."""
-    flat = x.flatten(1).double()
-    return float((flat - flat.roll(1, dims=0)).norm(dim=1).mean())
+def lowest(lines: Sequence[Line], name: str) -> tuple[float, bool] | None:
+    """The round of a term's smallest value, and whether it still falls: the last quarter lies 2 % below all before.
 
-
-def modes_collapse(samples: Tensor, real: Tensor) -> str | None:
-    """Samples lie much closer together than real examples do."""
-    ratio = spread(samples) / max(spread(real), 1e-12)
-    if ratio > 0.3:
+    None where there are too few values to tell.
+    """
+    points = [(line[name], line["round"]) for line in lines if name in line]
+    if len(points) < LOOKS:
         return None
-    return (
-        f"Modes have collapsed: samples are {ratio:.0%} as far apart as real examples."
-        " Try a penalty on the critic, a lower rate, a larger batch, or a model with a likelihood (vae, flow_matching)."
-    )
+    early = -(-3 * len(points) // 4)
+    before, after = min(points[:early]), min(points[early:])
+    return min(before, after)[1], after[0] < before[0] - 0.02 * abs(before[0])
+
+
+def when_to_stop(lines: Sequence[Line]) -> str | None:
+    """Whether a longer training of a game is likely to help, by three figures: the critic's accuracy, the distance of
+    samples to data, and a convergence measure where the game has one (BEGAN's). None for other models and short runs.
+    """
+    distance = lowest(lines, "samples/distance")
+    told = accuracies(lines)
+    if distance is None or not told:
+        return None
+    accuracy = mean(told[-max(1, len(told) // 10) :])
+    measures = {
+        "the samples' distance to the data": distance,
+        "the convergence measure": lowest(lines, "critic/convergence") or lowest(lines, "generator/convergence"),
+    }
+    parts = [f"critic accuracy {accuracy:.2f} over the last tenth (0.5: it cannot tell)"]
+    for name, found in measures.items():
+        if found:
+            parts.append(f"{name} still falls" if found[1] else f"{name} has not fallen since round {found[0]:.0f}")
+    if any(found[1] for found in measures.values() if found):
+        advice = "train longer"
+    elif accuracy > 0.9:
+        advice = "longer training is unlikely to help, though the critic can still tell: try other options"
+    else:
+        advice = "longer training is unlikely to help"
+    text = f"{'; '.join(parts)}: {advice}."
+    return text[0].upper() + text[1:]
 
 
 class Diagnosis(Hook):
-    """Runs the detectors at every mark; each warns once, through `warn`."""
+    """Runs the detectors at every mark; each warns once, through `warn`. At the end, `tell` gets when to stop.
 
-    def __init__(self, warn: Callable[[str], None], detectors: Sequence[Detector] = DETECTORS):
-        self.warn, self.detectors = warn, detectors
-        self.lines: list[dict[str, float]] = []
+    journal: lines of marks before a resume, of all stages.
+    """
+
+    def __init__(
+        self,
+        warn: Callable[[str], None],
+        tell: Callable[[str], None] | None = None,
+        *,
+        journal: Sequence[dict[str, Any]] = (),
+        detectors: Sequence[Detector] = DETECTORS,
+    ):
+        self.warn, self.tell, self.detectors = warn, tell, detectors
         self.said: set[str] = set()
+        stage = journal[-1]["stage"] if journal else ""
+        self.stage_name = stage
+        self.lines: list[Line] = [line for line in journal if line["stage"] == stage]
 
-    def mark(self, trainer: Trainer, line: dict[str, float]) -> None:
-        self.lines.append(line)
+    def mark(self, trainer: Trainer, line: Line) -> None:
+        place = trainer.place
+        if trainer.stages[place.stage].name != self.stage_name:
+            self.stage_name, self.lines = trainer.stages[place.stage].name, []
+        self.lines.append({"round": float(place.total)} | line)
         for detector in self.detectors:
-            self._say(detector.__name__, detector(self.lines))
-        progress = trainer.budget.progress(trainer.place)
-        if progress > 0.3 and len(self.lines) % 10 == 0 and "generator/gradient" in line:
-            self._look_at_samples(trainer)
+            message = detector(self.lines)
+            if message is not None and detector.__name__ not in self.said:
+                self.said.add(detector.__name__)
+                self.warn(message)
 
     def stage(self, trainer: Trainer) -> None:
-        self.lines = []
-
-    def _look_at_samples(self, trainer: Trainer) -> None:
-        """Only where a generator plays: it draws in one pass, and it is games that collapse."""
-        model = trainer.model
-        if isinstance(model, GenerativeModel) and "sample" in model.capabilities:
-            real = trainer.validation.x
-            with trainer.averaged(), torch.no_grad(), seeded("diagnosis"):
-                samples = model.sample(max(2, min(64, len(real))), seed=0)
-            self._say("modes_collapse", modes_collapse(samples, real))
-
-    def _say(self, name: str, message: str | None) -> None:
-        if message is not None and name not in self.said:
-            self.said.add(name)
-            self.warn(message)
+        finished = trainer.place.stage == len(trainer.stages)
+        if finished and self.tell is not None and (text := when_to_stop(self.lines)) is not None:
+            self.tell(text)

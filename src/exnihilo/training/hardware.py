@@ -47,7 +47,7 @@ class Hardware:
         if self.scaler:
             self.scaler.unscale_(optimizer)
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))  # of the whole gradient
         if clip is not None:
             nn.utils.clip_grads_with_norm_(optimizer.param_groups[0]["params"], clip, norm)
         if self.scaler is None:
@@ -101,7 +101,8 @@ def choose_threads(model: Trainable, data: Data, device: torch.device) -> int:
 
     On shared virtual machines two threads can be four times slower than one. `OMP_NUM_THREADS` decides where it is set.
     """
-    if "OMP_NUM_THREADS" in os.environ or device.type != "cpu":
+    given = "OMP_NUM_THREADS" in os.environ or device.type != "cpu"
+    if given or not any(list(stage.players()) for stage in model.stages()):  # closed forms have no turn to measure
         return torch.get_num_threads()
     candidates = sorted({1, torch.get_num_threads(), os.cpu_count() or 1})
     return min(candidates, key=lambda count: turn_seconds(model, data, count))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from exnihilo.core import ExnihiloError, GenerativeModel
 from exnihilo.data.render import picture, save_picture
+from exnihilo.training.budget import mark_every
 
 if TYPE_CHECKING:
     from exnihilo.training.trainer import Trainer
@@ -20,6 +21,10 @@ class Hook:
 
     def round(self, trainer: Trainer) -> None:
         """After each round; must not wait for the device."""
+
+    def terms(self, trainer: Trainer) -> dict[str, float]:
+        """What it adds to the line of a mark: a function of the training's place and state alone."""
+        return {}
 
     def mark(self, trainer: Trainer, line: dict[str, float]) -> None:
         """After each mark, before its state counts as good."""
@@ -110,8 +115,7 @@ class Pictures(Hook):
             return
         if not isinstance(model, GenerativeModel) or "sample" not in model.capabilities:
             return
-        every = min(max(1, rounds // 50), 500)
-        before = max(place.round - every, 0) / max(rounds, 1)
+        before = max(place.round - mark_every(rounds), 0) / max(rounds, 1)
         if not any(before < moment <= place.round / max(rounds, 1) for moment in self.MOMENTS):
             return
         start = time.perf_counter()

@@ -21,6 +21,7 @@ from exnihilo.training.diagnosis import Diagnosis
 from exnihilo.training.folder import FORMAT, RunFolder, digest, dump
 from exnihilo.training.hardware import Hardware, Precision, choose_threads, estimate_bytes, turn_seconds, use_threads
 from exnihilo.training.hooks import Hook, Journal, Pictures, Progress, TensorBoard, clock
+from exnihilo.training.likeness import Looks
 from exnihilo.training.state import load_tensors, shared_tensors
 from exnihilo.training.trainer import Trainer
 
@@ -219,7 +220,8 @@ def _hooks(
     """The watchers of a run, in the order in which they are told."""
     state = record.get("state")
     total = _total(state["now"]["place"]) if state else 0
-    watchers: list[Hook] = [Journal(folder.path / "journal.jsonl" if folder else None, total)]
+    journal = Journal(folder.path / "journal.jsonl" if folder else None, total)
+    watchers: list[Hook] = [Looks(), journal]
     if progress:
         watchers.append(Progress(model.recipe))
 
@@ -229,7 +231,12 @@ def _hooks(
             for watcher in watchers:
                 watcher.say(text)
 
-    watchers.append(Diagnosis(warn))
+    def tell(text: str) -> None:
+        record["advice"] = text
+        for watcher in watchers:
+            watcher.say(text)
+
+    watchers.append(Diagnosis(warn, tell, journal=journal.lines))
     if folder:
         watchers.append(Pictures(folder.path / "samples"))
         if tensorboard:

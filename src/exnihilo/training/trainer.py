@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from exnihilo.core import Data, Player, PowerAverage, Stage, Terms, Trainable, TrainingError, seeded
-from exnihilo.training.budget import Budget
+from exnihilo.training.budget import Budget, mark_every
 from exnihilo.training.hardware import Hardware
 from exnihilo.training.hooks import Hook
 from exnihilo.training.state import (
@@ -92,7 +92,7 @@ class Trainer:
                     with self.only(player), seeded(self.seed, stage.name, self.place.round, player.name, step):
                         self.update(player)
         if self.model.average:
-            self.average.update(self.model)
+            self.average.update()
         self.place.round += 1
         elapsed = time.perf_counter() - start
         self.place.seconds += elapsed
@@ -115,7 +115,9 @@ class Trainer:
             moved = [term for term in found.values() if term.requires_grad]
             if not moved:
                 raise TrainingError(f"No term of {player.name} depends on its parameters: {', '.join(found)}.")
-            self.hardware.backward(torch.stack([term.float() for term in moved]).sum() * (player.every * weight))
+            loss = torch.stack([term.float() for term in moved]).sum() if len(moved) > 1 else moved[0].float()
+            factor = player.every * weight
+            self.hardware.backward(loss if factor == 1 else loss * factor)
             for name, term in found.items():
                 terms[name] = term.detach() if part is batch else terms.get(name, 0.0) + weight * term.detach()
         self.note(player, terms)
@@ -226,8 +228,7 @@ class Trainer:
         rounds = self.place.rounds[self.place.stage]
         if rounds is None:
             return False
-        every = min(max(1, rounds // 50), 500)
-        return self.place.round % every == 0 or self.place.round >= rounds
+        return self.place.round % mark_every(rounds) == 0 or self.place.round >= rounds
 
     def mark(self) -> None:
         """Read the terms, validate, keep the best, tell the hooks; roll back if anything is not finite."""
@@ -245,6 +246,8 @@ class Trainer:
         elapsed = time.perf_counter() - start
         self.place.seconds += elapsed
         self.place.stage_seconds += elapsed
+        for hook in self.hooks:
+            line |= hook.terms(self)
         for hook in self.hooks:
             hook.mark(self, line)
         self.good = self.capture()
@@ -266,11 +269,11 @@ class Trainer:
         if not self.model.average or not self.average.rounds:
             yield
             return
-        self.average.swap(self.model)
+        self.average.swap()
         try:
             yield
         finally:
-            self.average.swap(self.model)
+            self.average.swap()
 
     def roll_back(self, line: dict[str, float]) -> None:
         """Back to the last good mark with a tenth of the rate, once; a second time is the end."""
@@ -297,7 +300,7 @@ class Trainer:
         for name, term in terms.items():
             key = f"{player.name}/{name}"
             total, count = self.sums.get(key, (0.0, 0))
-            self.sums[key] = (total + term.detach().double(), count + 1)
+            self.sums[key] = (total + term.double(), count + 1)
 
     # -- state ---------------------------------------------------------------------------------------------------
 
