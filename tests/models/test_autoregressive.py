@@ -11,7 +11,8 @@ from torch import Tensor
 
 from exnihilo.core import Batch, DataSpec, GenerativeModel, Noise, OptionError, create, find_recipe
 from exnihilo.models.autoregressive import Autoregressive
-from exnihilo.nets.masked import FullWalk, PixelCNN, causal_mask, colour_groups
+from exnihilo.nets.masked import FullWalk, causal_mask, colour_groups
+from exnihilo.nets.pixels import PixelCNN
 
 TINY = DataSpec("image", (1, 3, 3), levels=2)
 SPECS = {

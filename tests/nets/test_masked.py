@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.nets.masked import MADE, FullWalk, MaskedLinear, PixelCNN, causal_mask, hidden_degrees
+from exnihilo.nets.masked import MADE, FullWalk, MaskedLinear, causal_mask, hidden_degrees
+from exnihilo.nets.pixels import PixelCNN
 
 torch.set_num_threads(1)
 
@@ -76,3 +77,16 @@ def test_walks_over_categories_equal_whole_passes(network: MADE | PixelCNN):
                 torch.testing.assert_close(found, whole[(slice(None), slice(None), *place)], rtol=1e-4, atol=1e-4)
                 walk.write(place, index[(slice(None), *place)])
             assert torch.equal(walk.x, index)
+
+
+def test_other_masks_over_categories_share_what_is_read():
+    network = awake(MADE((4,), 3, width=12, depth=1, categories=3))
+    other = network.masked_anew(torch.tensor([2, 0, 3, 1]), [hidden_degrees(12, 4)])
+    x = torch.tensor([[0.0, 1, 2, 1]])
+    whole = network(x), other(x)
+    assert other.read is network.read
+    assert not torch.equal(*whole)
+    changed = x.clone()
+    changed[0, 1] = 0  # the last in the other order: nothing depends on it
+    assert torch.equal(other(changed), whole[1])
+    assert not torch.equal(network(changed), whole[0])

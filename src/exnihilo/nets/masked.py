@@ -1,8 +1,7 @@
-"""Networks that see only what came before: causal masks, masked convolutions and the PixelCNN built of them."""
+"""Networks that see only what came before: causal masks, masked layers, walks, and the MADE built of them."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -109,6 +108,12 @@ class CausalNetwork(nn.Module):
         return FullWalk(self, n, vector)
 
 
+def raster(shape: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """The places of a picture (C, H, W): pixels row by row, in each the colours in their order."""
+    colours, height, breadth = shape
+    return ((k, i, j) for i in range(height) for j in range(breadth) for k in range(colours))
+
+
 def at(place: tuple[Any, ...]) -> Any:
     """The index of a place in every example of a batch."""
     return (slice(None), *place)
@@ -141,12 +146,13 @@ class FullWalk(Walk):
 
 
 class MADE(CausalNetwork):
-    """A fully connected network with masked weights: entry d depends on entries before d alone, in raster order.
+    """A fully connected network with masked weights: entry d depends on the entries before d alone, in an order.
 
     Germain et al., 2015, arXiv:1502.03509. Hidden units have degrees 1 ... D - 1 in turn, the same in every layer, and
     see inputs up to their degree. A `vector` is added to every hidden layer; units of degree 0, which exist with one
     only, see nothing else and tell all entries, the first too. categories: entries are integers, embedded. The answer
-    starts at zero.
+    starts at zero. depth 0: every entry is a linear function of those before it, plus one of the vector.
+    order [D]: the entries, first to last, by their numbers in raster order, which is the default.
     """
 
     def __init__(
@@ -158,30 +164,53 @@ class MADE(CausalNetwork):
         depth: int = 1,
         vector: int = 0,
         categories: int = 0,
+        order: Tensor | None = None,
+        degrees: Sequence[Tensor] = (),
     ):
         super().__init__()
-        self.shape = tuple(shape)
-        entries = torch.arange(math.prod(shape)) + 1
-        each = min(categories, EMBEDDING) if categories else 1
-        self.read = Categories(categories, each) if categories else nn.Identity()
-        degrees = hidden_degrees(width, len(entries), from_zero=vector > 0)
-        inputs = entries.repeat_interleave(each)
-        self.layers = nn.ModuleList([MaskedLinear(inputs if k == 0 else degrees, degrees) for k in range(depth)])
-        self.shifts = nn.ModuleList([nn.Linear(vector, width, bias=False) for _ in range(depth if vector else 0)])
-        self.leave = MaskedLinear(degrees, entries.repeat(per_entry), strict=True)
+        self.shape, self.per_entry = tuple(shape), per_entry
+        entries = math.prod(shape)
+        self.sequence = list(range(entries)) if order is None else [int(entry) for entry in order]
+        ranks = torch.empty(entries, dtype=torch.int64)
+        ranks[self.sequence] = torch.arange(entries) + 1
+        self.categories, self.each = categories, min(categories, EMBEDDING) if categories else 1
+        self.read = Categories(categories, self.each) if categories else nn.Identity()
+        degrees = list(degrees) or [hidden_degrees(width, entries, from_zero=vector > 0)] * depth
+        self.degrees = [ranks.repeat_interleave(self.each), *degrees]  # of the inputs and every hidden layer
+        self.layers = nn.ModuleList([MaskedLinear(*self.degrees[k : k + 2]) for k in range(depth)])
+        widths = [width] * depth or [entries * per_entry]
+        self.shifts = nn.ModuleList([nn.Linear(vector, wide, bias=False) for wide in widths if vector])
+        self.leave = MaskedLinear(self.degrees[-1], ranks.repeat(per_entry), strict=True)
         zero_init(self.leave)
+
+    def shift(self, k: int, vector: Tensor | None) -> Tensor | float:
+        """What the vector adds to hidden layer k, or to the answer where there is none: [B, width], or 0."""
+        return self.shifts[k](vector) if len(self.shifts) and vector is not None else 0.0
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
         h = self.read(x.flatten(1))
         for k, layer in enumerate(self.layers):
-            h = layer(h)
-            if len(self.shifts) and vector is not None:
-                h = h + self.shifts[k](vector)
-            h = relu(h)  # [B, width]
-        return self.leave(h).view(len(x), -1, *self.shape[1:])
+            h = relu(layer(h) + self.shift(k, vector))  # [B, width]
+        answer = self.leave(h)
+        if not len(self.layers):
+            answer = answer + self.shift(0, vector)
+        return answer.view(len(x), -1, *self.shape[1:])
 
     def order(self) -> Iterator[tuple[int, ...]]:
-        return itertools.product(*map(range, self.shape))
+        return (place_of(entry, self.shape) for entry in self.sequence)
+
+    def walk(self, n: int, vector: Tensor | None = None) -> Walk:
+        return MADEWalk(self, n, vector)
+
+    def masked_anew(self, order: Tensor, degrees: Sequence[Tensor]) -> MADE:
+        """The same weights under other masks (section 4.2 of the paper): another order, other hidden degrees."""
+        width = len(degrees[0]) if degrees else 1
+        sizes = {"width": width, "depth": len(degrees), "categories": self.categories}
+        other = MADE(self.shape, self.per_entry, **sizes, order=order, degrees=degrees)
+        other.read, other.shifts = self.read, self.shifts
+        for mine, its in zip([*self.layers, self.leave], [*other.layers, other.leave], strict=True):
+            its.weight, its.bias = mine.weight, mine.bias
+        return other
 
 
 def hidden_degrees(width: int, entries: int, *, from_zero: bool = False) -> Tensor:
@@ -190,137 +219,49 @@ def hidden_degrees(width: int, entries: int, *, from_zero: bool = False) -> Tens
     return torch.arange(width) % max(1, entries - first) + first
 
 
-class PixelResidual(nn.Module):
-    """h + W_1 * relu(W_3 * relu(h) + V vector): a masked 3 x 3 and a 1 x 1 convolution.
-
-    van den Oord et al., 2016, arXiv:1601.06759, Figure 5, at constant width; V is the class bias of arXiv:1606.05328,
-    Eq. 4.
-    """
-
-    def __init__(self, groups: Tensor, vector: int, dropout: float):
-        super().__init__()
-        self.near = MaskedConv2d(3, groups, groups)
-        self.bias = nn.Linear(vector, len(groups), bias=False) if vector else None
-        self.dropout = nn.Dropout(dropout)
-        self.mix = MaskedConv2d(1, groups, groups)
-
-    def shift(self, vector: Tensor | None) -> Tensor | float:
-        """What the vector adds inside: [B, width], or 0."""
-        return 0.0 if self.bias is None or vector is None else self.bias(vector)
-
-    def forward(self, h: Tensor, vector: Tensor | None) -> Tensor:
-        shift = self.shift(vector)
-        inside = self.near(relu(h)) + (shift if isinstance(shift, float) else shift[:, :, None, None])
-        return h + self.mix(self.dropout(relu(inside)))
+def place_of(entry: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The place in an example of this shape that has a number in raster order."""
+    place: list[int] = []
+    for side in reversed(shape):
+        entry, index = divmod(entry, side)
+        place.insert(0, index)
+    return tuple(place)
 
 
-class PixelCNN(CausalNetwork):
-    """A masked 7 x 7 convolution (mask A), residual blocks of masked 3 x 3 ones (mask B) and two 1 x 1 layers.
-
-    van den Oord et al., 2016, arXiv:1601.06759, Table 1. Pixels in raster order, in each pixel the colours in their
-    order. Every place has its own learned bias, since zero padding alone says little about where a pixel is.
-    categories: entries are integers, embedded (codes, whose neighbours are not alike).
-    Caution: the masks leave a blind spot to the upper right of a pixel (arXiv:1606.05328, Figure 1).
-    """
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        per_entry: int,
-        *,
-        width: int,
-        depth: int,
-        kernel: int = 7,
-        vector: int = 0,
-        dropout: float = 0.0,
-        categories: int = 0,
-    ):
-        super().__init__()
-        self.shape, self.per_entry = tuple(shape), per_entry
-        colours = shape[0]
-        groups = colour_groups(width, colours)
-        each = min(categories, EMBEDDING) if categories else 1
-        self.read = Categories(categories, each) if categories else nn.Identity()
-        self.enter = MaskedConv2d(kernel, torch.arange(colours).repeat_interleave(each), groups, strict=True)
-        self.place = nn.Parameter(torch.zeros(width, *shape[1:]))
-        self.blocks = nn.ModuleList([PixelResidual(groups, vector, dropout) for _ in range(depth)])
-        self.mix = MaskedConv2d(1, groups, groups)
-        self.leave = MaskedConv2d(1, groups, torch.arange(colours).repeat(per_entry))
-        zero_init(self.leave)
-
-    def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
-        h = self.enter(self.read(x)) + self.place  # (B, width, H, W)
-        for block in self.blocks:
-            h = block(h, vector)
-        return self.leave(relu(self.mix(relu(h))))  # (B, per_entry C, H, W)
-
-    def order(self) -> Iterator[tuple[int, ...]]:
-        colours, height, breadth = self.shape
-        return ((k, i, j) for i in range(height) for j in range(breadth) for k in range(colours))
-
-    def walk(self, n: int, vector: Tensor | None = None) -> Walk:
-        return PixelWalk(self, n, vector)
+def entry_at(place: Sequence[int], shape: Sequence[int]) -> int:
+    """The number in raster order of a place in an example of this shape."""
+    entry = 0
+    for index, side in zip(place, shape, strict=True):
+        entry = entry * side + index
+    return entry
 
 
-class Strip:
-    """The last rows of a map of features, as much as a masked convolution looks back on: [n, columns, rows, channels].
+class MADEWalk(Walk):
+    """Computes every hidden unit once: as soon as the entries that it sees are written."""
 
-    A window of columns is contiguous in memory, so that a convolution at one pixel is one matrix product.
-    """
-
-    def __init__(self, like: Tensor, n: int, breadth: int, conv: MaskedConv2d):
-        self.matrix, self.bias, self.middle = conv.matrix(), conv.bias, conv.middle
-        self.values = like.new_zeros(n, breadth + 2 * conv.middle, conv.middle + 1, conv.weight.shape[1])
-
-    def next_row(self) -> None:
-        """The rows move up; the lowest is empty."""
-        self.values = torch.cat([self.values[:, :, 1:], torch.zeros_like(self.values[:, :, :1])], dim=2)
-
-    def put(self, column: int, values: Tensor) -> None:
-        """Features [n, channels] of a pixel of the lowest row."""
-        self.values[:, column + self.middle, -1] = values
-
-    def convolve(self, column: int) -> Tensor:
-        """[n, out] the masked convolution at a pixel of the lowest row."""
-        window = self.values[:, column : column + 2 * self.middle + 1]
-        return linear(window.flatten(1), self.matrix, self.bias)
-
-
-class PixelWalk(Walk):
-    """Computes only what is new: the features of one pixel in every layer, from strips of those that came before.
-
-    The same numbers as a `FullWalk`'s, up to rounding, at 1 / (H W) of its cost.
-    """
-
-    def __init__(self, network: PixelCNN, n: int, vector: Tensor | None):
-        like, breadth = network.place, network.shape[2]
-        self.network = network
+    def __init__(self, network: MADE, n: int, vector: Tensor | None):
+        like = network.leave.weight
+        self.network, self.vector, self.known = network, vector, 0
         self.x = like.new_zeros(n, *network.shape)
-        self.pixels = Strip(like, n, breadth, network.enter)
-        self.blocks = cast("list[PixelResidual]", list(network.blocks))
-        self.strips = [Strip(like, n, breadth, block.near) for block in self.blocks]
-        self.shifts = [block.shift(vector) for block in self.blocks]
-        self.row = 0
+        self.values = [like.new_zeros(n, len(degrees)) for degrees in network.degrees]
+        self.weights = [layer.weight * layer.mask for layer in (*network.layers, network.leave)]
+        widths = [len(weight) for weight in self.weights[:-1]] or [len(self.weights[-1])]
+        self.shifts = [like.new_zeros(n, width) + network.shift(k, vector) for k, width in enumerate(widths)]
 
     def predict(self, place: tuple[int, ...]) -> Tensor:
-        colour, row, column = place
-        if row > self.row:
-            for strip in (self.pixels, *self.strips):
-                strip.next_row()
-            self.row = row
-        h = self.pixels.convolve(column) + self.network.place[:, row, column]
-        for block, strip, shift in zip(self.blocks, self.strips, self.shifts, strict=True):
-            strip.put(column, relu(h))
-            h = h + pointwise(block.mix, relu(strip.convolve(column) + shift))
-        parameters = pointwise(self.network.leave, relu(pointwise(self.network.mix, relu(h))))
-        return parameters[:, colour :: self.network.shape[0]]
+        network, entry = self.network, entry_at(place, self.network.shape)
+        for k, layer in enumerate(network.layers):
+            new = (network.degrees[k + 1] == self.known).nonzero()[:, 0].to(self.x.device)
+            if len(new):
+                bias = cast("Tensor", layer.bias)[new]
+                inside = linear(self.values[k], self.weights[k][new], bias)
+                self.values[k + 1][:, new] = relu(inside + self.shifts[k][:, new])
+        rows = slice(entry, None, math.prod(network.shape))
+        answer = linear(self.values[-1], self.weights[-1][rows], network.leave.bias[rows])
+        return answer if len(network.layers) else answer + self.shifts[0][:, rows]
 
     def write(self, place: tuple[int, ...], value: Tensor) -> None:
-        row, column = place[1:]
         super().write(place, value)
-        self.pixels.put(column, self.network.read(self.x[:, :, row, column]))
-
-
-def pointwise(conv: MaskedConv2d, h: Tensor) -> Tensor:
-    """A 1 x 1 masked convolution at one pixel: [B, in] -> [B, out]."""
-    return linear(h, (conv.weight * conv.mask)[:, :, 0, 0], conv.bias)
+        entry, each = entry_at(place, self.network.shape), self.network.each
+        self.values[0][:, entry * each : (entry + 1) * each] = self.network.read(value[:, None])
+        self.known += 1

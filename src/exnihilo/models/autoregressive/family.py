@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, GenerativeModel, Noise, Terms, check_mask
+from exnihilo.core import NOTHING, Batch, Conditions, GenerativeModel, Noise, Terms, check_mask
 from exnihilo.core.optimizers import OptimizerFactory, adam
 from exnihilo.nets.layers import Condition
 from exnihilo.nets.masked import CausalNetwork, at
@@ -42,7 +42,11 @@ class Autoregressive(GenerativeModel):
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         if self.labelled and label is None:
             return self._mixture(x)
-        parameters = self.network(x, self._vector(len(x), label))
+        return self._given(x, self._vector(len(x), label))
+
+    def _given(self, x: Tensor, vector: Tensor | None) -> Tensor:
+        """[B] log p(x | vector)."""
+        parameters = self.network(x, vector)
         return self.likelihood.log_prob(parameters.to(x.dtype), x)  # in half precision hundreds of nats are rounded
 
     def _mixture(self, x: Tensor) -> Tensor:
@@ -60,26 +64,22 @@ class Autoregressive(GenerativeModel):
         label = batch.label if batch.label is not None else unknown
         return {"nats": -self.log_prob(x, label=label).mean()}
 
-    def draw(
-        self,
-        noise: Noise,
-        *,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        text: Tensor | None = None,
-        given: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """x_i ~ p(x_i | x_1, ..., x_{i-1}) in the network's order."""
-        return self._fill(noise, label)[0]
+        return self._fill(noise, self._vector(len(noise), asked.label))[0]
 
     def _fill(
-        self, noise: Noise, label: Tensor | None, x: Tensor | None = None, mask: Tensor | None = None
+        self, noise: Noise, vector: Tensor | None, x: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw what mask does not hold; (x, [B] the log-probability of what it holds, each given what is before it)."""
-        walk = self.network.walk(len(noise), self._vector(len(noise), label))
+        return self._fill_along(self.network, noise, vector, x, mask)
+
+    def _fill_along(
+        self, network: CausalNetwork, noise: Noise, vector: Tensor | None, x: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        walk = network.walk(len(noise), vector)
         log_weight = walk.x.new_zeros(len(noise))
-        for place in self.network.order():
+        for place in network.order():
             parameters = walk.predict(place)  # [B, per_entry]
             value = self.likelihood.draw(parameters, noise)[:, 0]
             if x is not None and mask is not None:
@@ -100,15 +100,19 @@ class Autoregressive(GenerativeModel):
         check_mask(x, mask)
         n = len(x)
         noise = Noise(seed, n * PARTICLES, device=x.device)
-        label = None
-        if self.labelled:
-            shares = torch.tensor(self.spec.class_shares or (1.0,) * self.spec.classes, device=x.device)
-            label = noise.categorical(shares.log().expand(n * PARTICLES, -1))
+        vector = self._any_class(noise)
         copies, known = x.repeat_interleave(PARTICLES, dim=0), mask.repeat_interleave(PARTICLES, dim=0)
-        filled, log_weight = self._fill(noise, label, copies, known)
+        filled, log_weight = self._fill(noise, vector, copies, known)
         gumbel = -torch.log(-torch.log(noise.uniform(dtype=torch.float64) + 2.0**-26))
         chosen = (log_weight.double() + gumbel).view(n, PARTICLES).argmax(dim=1)
         return filled.view(n, PARTICLES, *x.shape[1:])[torch.arange(n, device=x.device), chosen]
+
+    def _any_class(self, noise: Noise) -> Tensor | None:
+        """The vectors of classes drawn by their shares."""
+        if not self.labelled:
+            return None
+        shares = torch.tensor(self.spec.class_shares or (1.0,) * self.spec.classes, device=noise.device)
+        return self._vector(len(noise), noise.categorical(shares.log().expand(len(noise), -1)))
 
 
 class AutoregressiveLevels(Autoregressive):
