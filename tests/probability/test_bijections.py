@@ -9,18 +9,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from exnihilo.nets.masked import MADE
 from exnihilo.probability.bijections import (
-    Affine,
+    Autoregressive,
     Bijection,
     Chain,
     Coupling,
+    Elementwise,
     Flat,
+    Inverse,
     Logit,
     MultiScale,
     Squeeze,
     Standardise,
 )
+from exnihilo.probability.elements import Affine, Shrink
+from exnihilo.probability.mixing import ActNorm, InvertibleLinear, Permutation
 from exnihilo.probability.partitions import Checkerboard, Entries
+from exnihilo.probability.planar import PlanarMap, Radial, RadialMap
+from exnihilo.probability.splines import RationalQuadratic
 
 
 class Answer(nn.Module):
@@ -58,6 +65,16 @@ def standardise() -> Standardise:
     return bijection
 
 
+def shaken(bijection: Bijection, by: float = 0.2) -> Bijection:
+    for weight in bijection.parameters():
+        weight.data.add_(by * torch.randn_like(weight))
+    return bijection
+
+
+def masked() -> Autoregressive:
+    return Autoregressive(MADE((5,), 2, width=16, depth=2), Affine(5))
+
+
 MAPS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "standardise": (standardise, (5,)),
     "coupling": (vector_coupling, (5,)),
@@ -69,6 +86,19 @@ MAPS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "channels": (lambda: picture_coupling(Entries(torch.tensor([True, False, True])), 2, 1), (3, 3, 4)),
     "checkerboard": (lambda: picture_coupling(Checkerboard(3, 5, 1), 2, 2), (2, 3, 5)),
     "multiscale": (multiscale, (1, 6, 4)),
+    "elementwise": (lambda: shaken(Elementwise((5,), RationalQuadratic(4, 3.0)), 1.0), (5,)),
+    "autoregressive": (lambda: shaken(masked()), (5,)),
+    "inverse_autoregressive": (lambda: shaken(Inverse(masked())), (5,)),
+    "permutation": (lambda: Permutation(torch.tensor([2, 0, 4, 1, 3])), (5,)),
+    "actnorm": (lambda: shaken(ActNorm(5)), (5,)),
+    "actnorm_of_pictures": (lambda: shaken(ActNorm(2)), (2, 2, 3)),
+    "rotation": (lambda: shaken(InvertibleLinear(5), 0.05), (5,)),
+    "mixed_places": (lambda: shaken(InvertibleLinear(5, rotation=False)), (5,)),
+    "rotation_of_channels": (lambda: shaken(InvertibleLinear(3), 0.05), (3, 2, 2)),
+    "planar": (lambda: shaken(PlanarMap(5)), (5,)),
+    "inverse_planar": (lambda: shaken(Inverse(PlanarMap(5))), (5,)),
+    "radial": (lambda: shaken(RadialMap(5)), (5,)),
+    "inverse_radial": (lambda: shaken(Inverse(RadialMap(5))), (5,)),
 }
 
 
@@ -165,6 +195,113 @@ def test_logit_stretches_its_range_and_goes_straight_beyond() -> None:
     torch.testing.assert_close(steps[-20:], steps[:1].expand(20))
     assert u[[20, 40]].abs().tolist() == pytest.approx([math.log(99)] * 2)  # the ends of the range
     assert steps[19] > 5 * steps[30]
+
+
+def test_actnorm_starts_with_mean_zero_and_variance_one_in_every_channel() -> None:
+    data = torch.randn(50, 3, 4, 4) * torch.tensor([1.0, 5.0, 0.1])[:, None, None] + 2
+    norm = ActNorm(3)
+    norm.initialise(data)
+    u, log_det = norm(data)
+    torch.testing.assert_close(u.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(u.std(dim=(0, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
+    assert log_det[0].item() == pytest.approx(-16 * data.std(dim=(0, 2, 3), correction=0).log().sum().item(), abs=1e-3)
+
+
+@pytest.mark.parametrize("rotation", [True, False])
+def test_a_linear_map_starts_as_a_rotation_with_volume_one(rotation: bool) -> None:
+    linear = InvertibleLinear(6, rotation=rotation)
+    matrix = linear(torch.eye(6))[0]
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(6), atol=1e-5, rtol=0)
+    assert linear(torch.eye(6))[1].abs().max() < 1e-5
+    if not rotation:
+        assert sorted(matrix.flatten().tolist()) == [0.0] * 30 + [1.0] * 6
+
+
+# -- autoregressive --------------------------------------------------------------------------------------------------
+
+
+def test_masked_autoregressive_equals_zukos_with_the_same_network() -> None:
+    zuko = pytest.importorskip("zuko")
+    ours = shaken(masked()).double()
+
+    def meta(x: Tensor) -> object:
+        raw, shift = ours.network(x).chunk(2, dim=1)
+        affine = zuko.transforms.MonotonicAffineTransform(shift, raw)
+        affine.log_scale = ours.element.limit * raw.tanh()
+        affine.scale = affine.log_scale.exp()
+        return zuko.transforms.DependentTransform(affine, 1)
+
+    theirs = zuko.transforms.AutoregressiveTransform(meta, 5)
+    x = torch.randn(7, 5, dtype=torch.float64)
+    u, log_det = ours(x)
+    their_u, their_log_det = theirs.call_and_ladj(x)
+    torch.testing.assert_close(u, their_u)
+    torch.testing.assert_close(log_det, their_log_det)
+    torch.testing.assert_close(ours.inverse(u), theirs.inv(their_u))
+
+
+def test_an_entry_depends_on_all_before_it_and_none_after() -> None:
+    """Universal check U5: parameters by gradients, at random weights."""
+    ours = shaken(masked(), 0.5).double()
+    x = torch.randn(1, 5, dtype=torch.float64)
+    slopes = torch.autograd.functional.jacobian(lambda x: ours.answer(x)[0].abs().sum(dim=0), x)[:, 0].abs()
+    before = torch.ones(5, 5).tril(-1).bool()
+    assert (slopes[~before] == 0).all()
+    assert (slopes[before] > 1e-12).all()
+
+
+def test_the_inverse_of_an_inverse_flow_is_the_masked_flow() -> None:
+    one = shaken(masked()).double()
+    x = torch.randn(6, 5, dtype=torch.float64)
+    u, log_det = one(x)
+    iaf = Inverse(one)
+    torch.testing.assert_close(iaf.inverse(x), u)
+    back, opposite = iaf(u)
+    torch.testing.assert_close(back, x, atol=1e-10, rtol=0)
+    torch.testing.assert_close(opposite, -log_det, atol=1e-10, rtol=0)
+
+
+# -- planar and radial -----------------------------------------------------------------------------------------------
+
+
+def test_golden_radial_step() -> None:
+    """Likelihood card G6; the planar one is with the posteriors that use it."""
+    number = torch.tensor([0.8, 0.5], dtype=torch.float64)
+    radial = Radial(torch.tensor([[0, 0.2, -0.1]], dtype=torch.float64), number[:1], number[1:])
+    z, log_det = radial(torch.tensor([[0.5, -1, 0.3]], dtype=torch.float64))
+    assert z[0].tolist() == pytest.approx([0.61573286, -1.27775887, 0.39258629], abs=1e-7)
+    assert log_det.item() == pytest.approx(0.49865561, abs=1e-7)
+
+
+@pytest.mark.parametrize("beta", [-0.79, 0.0, 5.0])
+def test_radial_steps_invert_from_the_centre_to_far_out(beta: float) -> None:
+    centre = torch.tensor([[0.5, -1.0]], dtype=torch.float64)
+    radial = Radial(centre, torch.tensor([0.8]).double(), torch.tensor([beta]).double())
+    away = torch.tensor([0, 1e-9, 1e-3, 1, 100.0], dtype=torch.float64)[:, None]
+    z = centre + away * torch.tensor([0.6, 0.8], dtype=torch.float64)
+    torch.testing.assert_close(radial.inverse(radial(z)[0]), z, atol=1e-10, rtol=1e-10)
+
+
+def test_slopes_of_an_inverse_have_gradients_too() -> None:
+    """log|det| of the inverse planar map by its own weights, as training asks for it."""
+    bijection = shaken(Inverse(PlanarMap(3))).double()
+    x = torch.randn(4, 3, dtype=torch.float64)
+    weights = tuple(bijection.parameters())
+
+    def total(*values: Tensor) -> Tensor:
+        names = [name for name, _ in bijection.named_parameters()]
+        u, log_det = torch.func.functional_call(bijection, dict(zip(names, values, strict=True)), (x,))
+        return u.sum() + log_det.sum()
+
+    assert torch.autograd.gradcheck(total, weights, atol=1e-6)
+
+
+def test_shrinking_never_stretches() -> None:
+    raw = torch.linspace(-100, 100, 21, dtype=torch.float64)
+    parameters = torch.stack([raw, torch.zeros_like(raw)])[None]
+    log_slope = Shrink()(torch.ones(1, 21, dtype=torch.float64), parameters)[1]
+    assert (log_slope <= 0).all()
+    assert Shrink()(torch.ones(1, 1), torch.zeros(1, 2, 1))[1].exp().item() == pytest.approx(0.8808, abs=1e-4)
 
 
 def test_initialise_standardises_through_a_chain() -> None:

@@ -7,16 +7,19 @@ x. (torch.distributions composes its transforms the other way round; half of all
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from exnihilo.probability.elements import ElementMap
 from exnihilo.probability.partitions import Partition
 
 
 class Bijection(nn.Module):
     """u = f(x) with an inverse. A map may take its starting values from data, once, by `initialise`."""
+
+    compilable: bool = True  # False where the log-determinant is itself made of derivatives
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(u, log|det du/dx| [B]); the log-determinant is in nats, summed over all entries."""
@@ -53,6 +56,21 @@ class Chain(Bijection):
         for bijection in self.bijections:
             bijection.initialise(x)  # type: ignore[operator]
             x = bijection(x)[0]
+
+
+class Inverse(Bijection):
+    """The same map taken the other way: u = f^-1(x), log|det du/dx| = -log|det df/du|."""
+
+    def __init__(self, bijection: Bijection):
+        super().__init__()
+        self.bijection = bijection
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u = self.bijection.inverse(x)
+        return u, -self.bijection(u)[1]
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return self.bijection(u)[0]
 
 
 class Standardise(Bijection):
@@ -146,49 +164,6 @@ class Squeeze(Bijection):
         return x.reshape(n, -1, height * self.rows, width * self.columns)
 
 
-class ElementMap(nn.Module):
-    """A monotone map of single numbers whose parameters come from elsewhere: `count` of them per number.
-
-    Couplings and autoregressive flows are this map times the network that sets its parameters.
-    """
-
-    count: int
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """x [B, n, ...], parameters [B, count, n, ...] -> (y, log dy/dx), both shaped as x."""
-        raise NotImplementedError
-
-    def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
-        """The x with forward(x, parameters)[0] == y."""
-        raise NotImplementedError
-
-
-class Affine(ElementMap):
-    """y = x exp(s) + t with s = limit tanh(raw), parameters (raw, t).
-
-    Dinh et al., 2017, arXiv:1605.08803, Eq. 7 and Section 4.1. `limit` is learned, one per entry of dimension 1, and
-    starts at 1: without it one extreme example would send exp(s) to infinity.
-    """
-
-    count = 2
-
-    def __init__(self, entries: int):
-        super().__init__()
-        self.limit = nn.Parameter(torch.ones(entries))
-
-    def _scale(self, raw: Tensor) -> Tensor:
-        return self.limit.view(-1, *[1] * (raw.ndim - 2)) * raw.tanh()
-
-    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        raw, shift = parameters.unbind(1)
-        log_slope = self._scale(raw)
-        return torch.addcmul(shift, x, log_slope.exp()), log_slope
-
-    def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
-        raw, shift = parameters.unbind(1)
-        return (y - shift) * self._scale(raw).neg().exp()
-
-
 class Coupling(Bijection):
     """u_kept = x_kept,  u_changed = g(x_changed; network(x_kept)).
 
@@ -215,6 +190,57 @@ class Coupling(Bijection):
     def inverse(self, u: Tensor) -> Tensor:
         kept, changed = self.partition.split(u)
         return self.partition.merge(u, self.element.inverse(changed, self.answer(kept, changed)))
+
+
+class Elementwise(Bijection):
+    """u = g(x; parameters) with learned parameters of every entry that depend on nothing: the shape of the marginals.
+
+    They start at zero.
+    """
+
+    def __init__(self, shape: Sequence[int], element: ElementMap):
+        super().__init__()
+        self.element = element
+        self.settings = nn.Parameter(torch.zeros(element.count, *shape))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_slope = self.element(x, self.settings[None])
+        return u, log_slope.expand_as(x).flatten(1).sum(dim=1)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return self.element.inverse(u, self.settings[None])
+
+
+class Autoregressive(Bijection):
+    """u_i = g(x_i; network(x_<i)) of vectors [B, D]: the Jacobian is triangular.
+
+    Papamakarios et al., 2017, arXiv:1705.07057, Eq. 3-6, with any element map. network: causal, [B, D] ->
+    [B, element.count * D], parameter by parameter. Caution: the inverse takes D passes of the network.
+    """
+
+    def __init__(self, network: nn.Module, element: ElementMap):
+        super().__init__()
+        self.network, self.element = network, element
+
+    def answer(self, x: Tensor) -> Tensor:
+        """[B, count, D]."""
+        return self.network(x).to(x.dtype).view(len(x), self.element.count, -1)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        u, log_slope = self.element(x, self.answer(x))
+        return u, log_slope.sum(dim=1)
+
+    def inverse(self, u: Tensor) -> Tensor:
+        return entry_by_entry(lambda x: self.element.inverse(u, self.answer(x)), u)
+
+
+def entry_by_entry(guess: Callable[[Tensor], Tensor], like: Tensor) -> Tensor:
+    """The x [B, D] with guess(x) = x, where entry i of the guess depends on the entries of x before i alone."""
+    x = torch.zeros_like(like)
+    place = torch.arange(like.shape[1], device=like.device)
+    for i in range(like.shape[1]):
+        x = torch.where(place == i, guess(x), x)
+    return x
 
 
 class MultiScale(Bijection):

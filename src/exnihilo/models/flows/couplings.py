@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,9 @@ from exnihilo.core import ModelError
 from exnihilo.nets.layers import zero_init
 from exnihilo.nets.mlp import MLP
 from exnihilo.nets.resnet import ConvResNet
-from exnihilo.probability.bijections import Bijection, Chain, Coupling, ElementMap, Flat, MultiScale, Squeeze
+from exnihilo.probability.bijections import Bijection, Chain, Coupling, Flat, Inverse, MultiScale, Squeeze
+from exnihilo.probability.elements import Affine, ElementMap
+from exnihilo.probability.mixing import ActNorm, InvertibleLinear
 from exnihilo.probability.partitions import Checkerboard, Entries, Partition
 
 SMALLEST = 8  # the shorter side below which an image is not halved any further
@@ -25,11 +28,13 @@ def flat_couplings(
     width: int,
     depth: int,
     dropout: float = 0.0,
+    between: Callable[[int], Iterable[Bijection]] = lambda size: (),
 ) -> Iterator[Bijection]:
     """`depth` couplings of all entries in a row, by fully connected networks: (B, *shape) -> (B, D).
 
     A random half is kept and the other changed, then the other way round, then another random half: after two
-    couplings every entry has been changed. element: how many entries -> their map.
+    couplings every entry has been changed. element: how many entries -> their map; between: what stands before every
+    coupling.
     """
     size = math.prod(shape)
     if size < 2:
@@ -44,11 +49,54 @@ def flat_couplings(
             keep[torch.randperm(size)[: size // 2]] = True
         else:
             keep = ~keep
+        yield from between(size)
         changed = int((~keep).sum())
         map_ = element(changed)
         network = MLP((size - changed,), (map_.count * changed,), width, activation=torch.nn.ReLU, dropout=dropout)
         zero_init(network.head)
         yield Coupling(Entries(keep), network, map_)
+
+
+class Scale(NamedTuple):
+    """A scale of a picture: the block that becomes channels, and what shape it has then."""
+
+    rows: int
+    columns: int
+    channels: int
+    height: int
+    breadth: int
+    last: bool
+
+
+def scales_of(shape: Sequence[int], *, leaving: bool = True) -> Iterator[Scale]:
+    """Halving after halving; a side that cannot be halved stays, and where neither can, this scale is the last.
+
+    leaving: half of the channels are done after each scale but the last.
+    """
+    channels, height, breadth = shape
+    while True:
+        rows, columns = 2 - height % 2, 2 - breadth % 2
+        last = min(height, breadth) < SMALLEST or rows * columns == 1
+        channels, height, breadth = channels * rows * columns, height // rows, breadth // columns
+        yield Scale(rows, columns, channels, height, breadth, last)
+        if last:
+            return
+        channels -= channels // 2 if leaving else 0
+
+
+def multi_scale(scales: Sequence[Scale], parts: Iterable[Bijection]) -> MultiScale:
+    """Half of the channels leave after each scale but the last, whose whole is left."""
+    sizes = [(s.channels if s.last else s.channels // 2, s.height, s.breadth) for s in scales]
+    return MultiScale(parts, sizes)
+
+
+def convolutional(
+    partition: Partition, kept: int, changed: int, element: Callable[[int], ElementMap], width: int, dropout: float
+) -> Coupling:
+    """A coupling of pictures by a small residual network."""
+    map_ = element(changed)
+    network = ConvResNet(kept, map_.count * changed, width, depth=1, dropout=dropout)
+    return Coupling(partition, network, map_)
 
 
 def image_couplings(
@@ -62,39 +110,90 @@ def image_couplings(
 
     Dinh et al., 2017, arXiv:1605.08803, Section 3.6: (B, C, H, W) -> (B, D). Pixels are squeezed before the
     checkerboards rather than after, which keeps the same pixels and lets the convolutions work on a quarter of the
-    places. A side that cannot be halved stays; where neither can, this scale is the last.
+    places.
     """
-    channels, height, breadth = shape
-    scales, shapes = [], []
-
-    def convolutional(partition: Partition, kept: int, changed: int) -> Coupling:
-        map_ = element(changed)
-        network = ConvResNet(kept, map_.count * changed, width, depth=1, dropout=dropout)
-        return Coupling(partition, network, map_)
 
     def by_channels(keep: Tensor) -> Coupling:
-        return convolutional(Entries(keep), int(keep.sum()), int((~keep).sum()))
+        return convolutional(Entries(keep), int(keep.sum()), int((~keep).sum()), element, width, dropout)
 
-    def by_pixels(parity: int) -> Coupling:
-        return convolutional(Checkerboard(height, breadth, parity), channels, channels)
-
-    while True:
-        rows, columns = 2 - height % 2, 2 - breadth % 2
-        if rows * columns == 1:
-            scales.append(Chain([by_pixels(index % 2) for index in range(4)]))
-            shapes.append((channels, height, breadth))
-            return MultiScale(scales, shapes)
-        last = min(height, breadth) < SMALLEST
-        colours, channels = channels, channels * rows * columns
-        height, breadth = height // rows, breadth // columns
-        corner = torch.arange(channels) // colours  # which pixel of the block a channel was
-        even = (corner // columns + corner % columns) % 2 == 0  # the checkerboard, in channels
+    def parts(scale: Scale) -> Iterator[Bijection]:
+        channels, block = scale.channels, scale.rows * scale.columns
+        if block == 1:
+            for index in range(4):
+                squares = Checkerboard(scale.height, scale.breadth, index % 2)
+                yield convolutional(squares, channels, channels, element, width, dropout)
+            return
+        yield Squeeze(scale.rows, scale.columns)
+        corner = torch.arange(channels) // (channels // block)  # which pixel of the block a channel was
+        even = (corner // scale.columns + corner % scale.columns) % 2 == 0  # the checkerboard, in channels
         half = torch.arange(channels) < channels // 2
-        parts: list[Bijection] = [Squeeze(rows, columns)]
-        parts += [by_channels(even if index % 2 == 0 else ~even) for index in range(4 if last else 3)]
-        parts += [] if last else [by_channels(half if index % 2 == 0 else ~half) for index in range(3)]
-        scales.append(Chain(parts))
-        shapes.append((channels if last else channels // 2, height, breadth))
-        if last:
-            return MultiScale(scales, shapes)
-        channels -= channels // 2
+        for index in range(4 if scale.last else 3):
+            yield by_channels(even if index % 2 == 0 else ~even)
+        for index in range(0 if scale.last else 3):
+            yield by_channels(half if index % 2 == 0 else ~half)
+
+    scales = list(scales_of(shape))
+    return multi_scale(scales, [Chain(parts(scale)) for scale in scales])
+
+
+def glow_steps(
+    shape: Sequence[int],
+    element: Callable[[int], ElementMap],
+    *,
+    width: int,
+    depth: int,
+    dropout: float = 0.0,
+) -> MultiScale:
+    """`depth` steps of actnorm, invertible 1 x 1 convolution and coupling by channels at every scale.
+
+    Kingma & Dhariwal, 2018, arXiv:1807.03039, Figure 2 and Table 1: (B, C, H, W) -> (B, D). Where there is but one
+    channel, squares of a checkerboard are changed in turn.
+    """
+
+    def step(scale: Scale, index: int) -> Iterator[Bijection]:
+        channels = scale.channels
+        yield ActNorm(channels)
+        if channels == 1:
+            squares = Checkerboard(scale.height, scale.breadth, index % 2)
+            yield convolutional(squares, 1, 1, element, width, dropout)
+            return
+        yield InvertibleLinear(channels)
+        keep = torch.arange(channels) < channels // 2
+        yield convolutional(Entries(keep), channels // 2, channels - channels // 2, element, width, dropout)
+
+    def parts(scale: Scale) -> Iterator[Bijection]:
+        if scale.rows * scale.columns > 1:
+            yield Squeeze(scale.rows, scale.columns)
+        for index in range(depth):
+            yield from step(scale, index)
+
+    scales = list(scales_of(shape))
+    return multi_scale(scales, [Chain(parts(scale)) for scale in scales])
+
+
+def noise_couplings(shape: Sequence[int], *, width: int, depth: int) -> Iterator[Bijection]:
+    """Couplings of noise e beside data x, (B, 2 C, ...) -> the same shape: e changes given x, which stays.
+
+    For `VariationalDequantisation`. Pictures with even sides by convolutions over blocks of 2 x 2 pixels, all else by
+    fully connected networks.
+    """
+    channels, size = shape[0], math.prod(shape)
+    both = (2 * channels, *shape[1:])
+    if len(shape) == 3 and shape[1] % 2 == shape[2] % 2 == 0:
+        yield Squeeze(2, 2)
+        channel = torch.arange(8 * channels)
+        given, corner = channel % (2 * channels) >= channels, channel // (2 * channels)
+        for index in range(depth):
+            keep = given | ((corner // 2 + corner % 2) % 2 == index % 2)
+            yield convolutional(Entries(keep), int(keep.sum()), int((~keep).sum()), Affine, width, 0.0)
+        yield Inverse(Squeeze(2, 2))
+        return
+    yield Flat(both)
+    for index in range(depth):
+        keep = (torch.arange(2 * size) >= size) | (torch.arange(2 * size) % 2 == index % 2)
+        changed = int((~keep).sum())
+        if changed:
+            network = MLP((2 * size - changed,), (2 * changed,), width, activation=torch.nn.ReLU)
+            zero_init(network.head)
+            yield Coupling(Entries(keep), network, Affine(changed))
+    yield Inverse(Flat(both))
