@@ -19,7 +19,7 @@ from exnihilo.core import (
     create,
     seeded,
 )
-from exnihilo.models.diffusion import DenoisingDiffusion, FlowMatching
+from exnihilo.models.diffusion import ContinuousDiffusion, DenoisingDiffusion
 from exnihilo.models.diffusion.bound import diffusion_bound, level_log_prob
 from exnihilo.models.diffusion.guidance import classifier_free, clipped
 from exnihilo.models.diffusion.predictions import (
@@ -30,8 +30,10 @@ from exnihilo.models.diffusion.predictions import (
     predict_velocity,
 )
 from exnihilo.models.diffusion.times import discrete, logit_normal, stratified
-from exnihilo.probability.paths import Cosine, Discrete, Path, Straight, cosine_betas, linear_betas
-from exnihilo.probability.solvers import Heun, solve, time_grid
+from exnihilo.probability.grids import time_grid
+from exnihilo.probability.paths import Cosine, Path, Straight
+from exnihilo.probability.schedules import Discrete, cosine_betas, linear_betas
+from exnihilo.probability.solvers import Heun, solve
 from tests.probability.gaussian import exact_denoiser
 
 NAMES = ("ddpm", "flow_matching")
@@ -102,10 +104,10 @@ def test_recipes_take_every_kind_and_their_noise_belongs_to_the_sample(name: str
     torch.testing.assert_close(model.sample(5, seed=1, steps=3, **options), samples, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "ancestral", "ancestral_large"])
-def test_pictures_stay_in_their_range(sampler: str) -> None:
-    samples = rough(create("ddpm", IMAGE, width=8)).sample(4, seed=0, steps=4, sampler=sampler)
-    assert samples.abs().max() <= 1
+@pytest.mark.parametrize("solver", ["ddim", "ancestral", "ancestral_large", "dpmpp_2m", "unipc", "plms", "churn", "pc"])
+def test_pictures_stay_in_their_range(solver: str) -> None:
+    samples = rough(create("ddpm", IMAGE, width=8)).sample(4, seed=0, steps=4, solver=solver)
+    assert samples.abs().max() <= 1 + 1e-5
 
 
 def test_the_untrained_network_predicts_nothing_so_the_loss_is_the_power_of_the_target() -> None:
@@ -168,16 +170,16 @@ def test_times_cover_what_they_should() -> None:
 def test_a_network_hears_the_trained_times_after_respacing() -> None:
     model, heard = create("ddpm", VECTOR, width=8), []
     model.network.register_forward_pre_hook(lambda module, given: heard.append(given[1][0].item() * 1000))  # type: ignore[union-attr,operator,func-returns-value]
-    model.sample(1, seed=0, steps=4)
+    model.sample(1, seed=0, steps=4, solver="ddim")
     assert heard == pytest.approx([1000, 750, 500, 250], abs=1e-3)
 
 
 def test_conditions_are_hidden_from_some_examples_each_for_itself() -> None:
     model = create("flow_matching", DataSpec("vector", (2,), attributes=TABLE.attributes, **CLASSES), width=8)  # type: ignore[arg-type]
-    assert isinstance(model, FlowMatching)
+    assert isinstance(model, ContinuousDiffusion)
     batch = Batch(torch.zeros(5000, 2), torch.ones(5000, dtype=torch.long), torch.ones(5000, 2))
     with seeded("hide"):
-        label, attributes = model._hide(batch)
+        label, attributes = model.hidden(batch)
     assert label is not None
     assert attributes is not None
     assert set(label.tolist()) == {-1, 1}
@@ -296,7 +298,8 @@ def test_a_flow_sampled_by_its_own_decoder() -> None:
     model = rough(create("flow_matching", VECTOR, width=8))
     with torch.no_grad():
         decoded = model.decode(Noise(3, 4).normal(2))
-    torch.testing.assert_close(model.sample(4, seed=3, steps=100), decoded, rtol=1e-4, atol=1e-4)
+    samples = model.sample(4, seed=3, steps=101, solver="heun", spacing="log_snr", threshold="none")
+    torch.testing.assert_close(samples, decoded, rtol=1e-4, atol=1e-4)
 
 
 def test_a_flow_codes_and_decodes_by_class() -> None:
@@ -304,15 +307,18 @@ def test_a_flow_codes_and_decodes_by_class() -> None:
     z, one = Noise(3, 4).normal(2), torch.ones(4, dtype=torch.int64)
     with torch.no_grad():
         decoded = model.decode(z, label=one)
-        torch.testing.assert_close(model.sample(4, seed=3, steps=100, label=1), decoded, rtol=1e-4, atol=1e-4)
+        samples = model.sample(4, seed=3, steps=101, solver="heun", spacing="log_snr", threshold="none", label=1)
+        torch.testing.assert_close(samples, decoded, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(model.encode(decoded, label=one), z, rtol=0, atol=1e-2)
         assert (model.decode(z) - decoded).abs().max() > 1e-3
 
 
 def test_capabilities() -> None:
-    assert create("ddpm", VECTOR, width=8).capabilities == ("sample", "log_prob_bound", "denoise")
+    codes = {"sample", "encode", "decode", "reconstruct", "denoise"}
+    assert set(create("ddpm", VECTOR, width=8).capabilities) == codes | {"log_prob_bound", "score"}
     flow = create("flow_matching", VECTOR, width=8)
-    assert flow.capabilities == ("sample", "encode", "decode", "reconstruct", "denoise")
+    assert set(flow.capabilities) == codes | {"log_prob", "log_prob_bound", "energy", "score"}
+    assert set(create("flow_matching", IMAGE, width=8).capabilities) == codes | {"score"}
     with pytest.raises(OptionError, match="heun, euler"):
         flow.sample(1, solver="heunn")
 
@@ -322,5 +328,5 @@ def test_the_cosine_table_survives_its_vanishing_signal() -> None:
     (stage,) = model.stages()
     assert stage.enter is not None
     stage.enter(OneSplit(torch.tensor([[-2.0, 0.0], [2.0, 1.0]])))  # type: ignore[arg-type]
-    for sampler in ("ddim", "ancestral"):
-        assert model.sample(20, seed=0, steps=10, sampler=sampler).abs().max() <= 2 + 1e-4
+    for solver in ("ddim", "ancestral"):
+        assert model.sample(20, seed=0, steps=10, solver=solver).abs().max() <= 2 + 1e-4

@@ -9,25 +9,8 @@ from torch import Tensor
 
 from exnihilo.core import Noise, Prediction
 from exnihilo.probability.paths import Path
-from exnihilo.probability.solvers import Denoise, curves
-
-
-class VariancePreserving(Path):
-    """The continuous limit of DDPM's linear betas: alpha = exp(-t^2 (b1 - b0) / 4 - t b0 / 2), b0 = 0.1, b1 = 20."""
-
-    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        log_alpha = -t.square() * 19.9 / 4 - t * 0.05
-        return log_alpha.exp(), (-torch.expm1(2 * log_alpha)).sqrt()
-
-    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        (alpha, sigma), rate = self(t), 0.1 + 19.9 * t
-        return -rate / 2 * alpha, rate / 2 * alpha.square() / sigma
-
-    @staticmethod
-    def time_of(half_log_snr: float) -> float:
-        """t with log(alpha / sigma) = half_log_snr: a quadratic equation in t."""
-        log_alpha = -0.5 * math.log1p(math.exp(-2 * half_log_snr))
-        return (-0.05 + math.sqrt(0.05**2 - 19.9 * log_alpha)) / (19.9 / 2)
+from exnihilo.probability.solvers import Denoise
+from exnihilo.probability.transitions import curves
 
 
 def exact_denoiser(path: Path, mean: float, variance: float) -> Denoise:

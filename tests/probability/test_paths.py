@@ -5,10 +5,17 @@ import math
 import pytest
 import torch
 
-from exnihilo.probability.paths import Cosine, Discrete, Path, Straight, cosine_betas, linear_betas
-from tests.probability.gaussian import VariancePreserving
+from exnihilo.probability.paths import Cosine, Path, Straight, SubVariancePreserving, VariancePreserving
+from exnihilo.probability.schedules import Discrete, cosine_betas, linear_betas
 
-PATHS = [Straight(), Cosine(), Discrete(linear_betas()), Discrete(cosine_betas()), VariancePreserving()]
+PATHS = [
+    Straight(),
+    Cosine(),
+    Discrete(linear_betas()),
+    Discrete(cosine_betas()),
+    VariancePreserving(),
+    SubVariancePreserving(),
+]
 
 
 @pytest.mark.parametrize("path", PATHS)

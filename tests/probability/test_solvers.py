@@ -7,24 +7,16 @@ import torch
 from torch import Tensor
 
 from exnihilo.core import Noise, Prediction
-from exnihilo.probability.paths import Cosine, Discrete, Path, Straight, linear_betas
-from exnihilo.probability.solvers import (
-    DDIM,
-    Ancestral,
-    Denoise,
-    Euler,
-    Heun,
-    Sampler,
-    curves,
-    posterior_variance,
-    solve,
-    time_grid,
-    transition_variance,
-)
-from tests.probability.gaussian import Fixed, VariancePreserving, exact_denoiser, flow_solution
+from exnihilo.probability.grids import time_grid
+from exnihilo.probability.paths import Cosine, Path, Straight, VariancePreserving
+from exnihilo.probability.schedules import Discrete, linear_betas
+from exnihilo.probability.solvers import DDIM, Ancestral, Denoise, Euler, Heun, NoiseHeun, Sampler, solve
+from exnihilo.probability.transitions import curves, posterior_variance, transition_variance
+from exnihilo.probability.variances import Variance, large, small
+from tests.probability.gaussian import Fixed, exact_denoiser, flow_solution
 
 TABLE = Discrete(linear_betas())
-SAMPLERS: list[Sampler] = [DDIM(), DDIM(0.5), DDIM(1.0), Ancestral(), Ancestral(large=True), Euler(), Heun()]
+SAMPLERS: list[Sampler] = [DDIM(), DDIM(0.5), DDIM(1.0), Ancestral(), Ancestral(large), Euler(), Heun(), NoiseHeun()]
 
 
 def final_variance(sampler: Sampler, variance: float, steps: int) -> float:
@@ -41,7 +33,7 @@ def final_variance(sampler: Sampler, variance: float, steps: int) -> float:
 
 
 @pytest.mark.parametrize(
-    ("variance", "steps", "small", "large", "ddim"),
+    ("variance", "steps", "least", "most", "ddim"),
     [
         (0.25, 10, 0.11121, 0.24394, 0.13686), (0.25, 50, 0.19722, 0.26186, 0.22221),
         (0.25, 1000, 0.24613, 0.25075, 0.24849), (1.0, 10, 0.54833, 0.89702, 0.68785),
@@ -49,9 +41,9 @@ def final_variance(sampler: Sampler, variance: float, steps: int) -> float:
         (0.01, 50, 0.00466, 0.01067, 0.00550),
     ],
 )  # fmt: skip
-def test_variances_of_gaussian_samples(variance: float, steps: int, small: float, large: float, ddim: float) -> None:
-    assert final_variance(Ancestral(), variance, steps) == pytest.approx(small, abs=6e-6)
-    assert final_variance(Ancestral(large=True), variance, steps) == pytest.approx(large, abs=6e-6)
+def test_variances_of_gaussian_samples(variance: float, steps: int, least: float, most: float, ddim: float) -> None:
+    assert final_variance(Ancestral(), variance, steps) == pytest.approx(least, abs=6e-6)
+    assert final_variance(Ancestral(large), variance, steps) == pytest.approx(most, abs=6e-6)
     assert final_variance(DDIM(), variance, steps) == pytest.approx(ddim, abs=6e-6)
 
 
@@ -84,7 +76,7 @@ def test_ddim_makes_its_known_errors() -> None:
     denoise = exact_denoiser(path, 0.3, 0.25)
     first, last = (math.log(alpha / sigma) for alpha, sigma in (curves(path, 1.0), curves(path, 1e-3)))
     for steps, error in {10: 1.81e-1, 20: 9.58e-2, 40: 4.93e-2, 80: 2.50e-2, 160: 1.26e-2, 320: 6.33e-3}.items():
-        times = [path.time_of(first + (last - first) * i / steps) for i in range(steps + 1)]
+        times = path.time_of(torch.linspace(first, last, steps + 1, dtype=torch.float64)).tolist()
         found = solve(DDIM(), denoise, path, x, times, Noise(0))
         exact = flow_solution(path, 0.3, 0.25, x, times[0], times[-1])
         assert abs(float(found - exact)) == pytest.approx(error, rel=0.01)
@@ -116,7 +108,7 @@ def test_solving_back_to_the_noise_and_again_to_the_data() -> None:
     torch.testing.assert_close(solve(Heun(), denoise, path, code, times[:-1], noise), x, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("sampler", [DDIM(), DDIM(1.0), Ancestral(), Ancestral(large=True), Euler(), Heun()])
+@pytest.mark.parametrize("sampler", [DDIM(), DDIM(1.0), Ancestral(), Ancestral(large), Euler(), Heun(), NoiseHeun()])
 def test_the_last_step_is_the_expected_data_without_noise(sampler: Sampler) -> None:
     x = Noise(1, 5).normal(3, dtype=torch.float64)
     path: Path = Straight() if isinstance(sampler, Euler | Heun) else TABLE
@@ -129,8 +121,8 @@ def test_the_last_step_is_the_expected_data_without_noise(sampler: Sampler) -> N
 def test_noise_is_added_in_every_other_step() -> None:
     denoise, x = exact_denoiser(TABLE, 0.0, 1.0), torch.zeros(1, 1, dtype=torch.float64)
     for t, s in ((1.0, 0.9), (0.002, 0.001)):
-        for large, variance in ((False, posterior_variance(TABLE, s, t)), (True, transition_variance(TABLE, s, t))):
-            step = Ancestral(large).step(denoise, TABLE, x, t, s, Fixed(1.0))
+        for rule, variance in ((small, posterior_variance(TABLE, s, t)), (large, transition_variance(TABLE, s, t))):
+            step = Ancestral(rule).step(denoise, TABLE, x, t, s, Fixed(1.0))
             assert float(step) ** 2 == pytest.approx(variance, rel=1e-9)
 
 
@@ -152,19 +144,19 @@ def test_the_grid_visits_trained_levels_from_the_noise_to_the_data(steps: int) -
     assert len(time_grid(2000, 1000)) == 1001
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_an_ancestral_step_equals_diffusers(large: bool) -> None:
+@pytest.mark.parametrize("rule", [small, large])
+def test_an_ancestral_step_equals_diffusers(rule: Variance) -> None:
     diffusers = pytest.importorskip("diffusers")
-    variance = "fixed_large" if large else "fixed_small"
+    variance = "fixed_large" if rule is large else "fixed_small"
     theirs = diffusers.DDPMScheduler(1000, variance_type=variance, clip_sample=False, timestep_spacing="trailing")
     theirs.set_timesteps(50)
     x, answer = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0)), torch.full((2, 3, 4, 4), 0.3)
     times = time_grid(50, 1000)
-    for place in (0, 20, 48) if large else (0, 20, 48, 49):  # theirs adds the large noise at the data too
+    for place in (0, 20, 48) if rule is large else (0, 20, 48, 49):  # theirs adds the large noise at the data too
         assert round(times[place] * 1000) - 1 == int(theirs.timesteps[place])
         z = torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
         other = theirs.step(answer, theirs.timesteps[place], x, generator=torch.Generator().manual_seed(5)).prev_sample
-        ours = Ancestral(large).step(told(answer), TABLE, x, times[place], times[place + 1], Fixed(z))
+        ours = Ancestral(rule).step(told(answer), TABLE, x, times[place], times[place + 1], Fixed(z))
         torch.testing.assert_close(ours, other, rtol=1e-4, atol=2e-5 * float(other.abs().max()))
 
 

@@ -94,6 +94,11 @@ class DataSpec:
         return (1.0 - self.low) / (self.levels - 1) if self.levels else 0.0
 
     @property
+    def continuous(self) -> bool:
+        """Whether all entries of x are real numbers, with neither levels nor columns of categories."""
+        return not self.discrete and self.kind != "table"
+
+    @property
     def discrete(self) -> bool:
         """Whether every entry of x takes one of `levels` values, so that a mass over them makes sense."""
         return self.levels > 0

@@ -50,11 +50,14 @@ class Trainable(nn.Module):
 
 
 class Prediction(NamedTuple):
-    """What a denoiser answers: the expected clean data and the noise that goes with it, both shaped as x."""
+    """What a denoiser answers: the expected clean data and the noise that goes with it, both shaped as x.
+
+    fraction: of a model that learns the variance of its steps, where between its bounds their logarithm lies.
+    """
 
     data: Tensor
     noise: Tensor
-    log_variance: Tensor | None = None
+    fraction: Tensor | None = None
 
 
 CAPABILITIES = (
@@ -273,12 +276,17 @@ class GenerativeModel(Trainable):
         """[B, classes] log p(class | x); of a labelled density by Bayes' rule with the classes' shares."""
         if "classify" not in self.capabilities:
             raise self._lacks("classify")
-        shares = torch.tensor(self.spec.class_shares).log().to(x)
-        joint = [
-            self.log_prob(x, label=torch.full((len(x),), c, device=x.device)) + shares[c]
-            for c in range(self.spec.classes)
-        ]
-        return torch.stack(joint, dim=1).log_softmax(dim=1)
+        return self.joint(x).log_softmax(dim=1)
+
+    def class_log_shares(self, like: Tensor) -> Tensor:
+        """[classes] log p(class), by the shares in the training data; the same for all where these are not known."""
+        shares = self.spec.class_shares or (1 / self.spec.classes,) * self.spec.classes
+        return torch.tensor(shares).log().to(like if like.is_floating_point() else like.device)  # text is whole numbers
+
+    def joint(self, x: Tensor) -> Tensor:
+        """[B, classes] log p(x, class) of a labelled density: what p(x) sums, and `classify` compares."""
+        each = [self.log_prob(x, label=torch.full((len(x),), c, device=x.device)) for c in range(self.spec.classes)]
+        return torch.stack(each, dim=1) + self.class_log_shares(x)
 
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
         """x with the entries where mask is False drawn anew given the others."""

@@ -7,13 +7,21 @@ import math
 import torch
 from torch import Tensor, nn
 
+#: Halvings of [0, 1] by which a time is found from its signal-to-noise ratio: exact in double precision.
+HALVINGS = 60
+
 
 class Path(nn.Module):
-    """x_t = alpha(t) x + sigma(t) noise, t in [0, 1]; alpha falls from 1, sigma rises from 0.
+    """x_t = alpha(t) x + sigma(t) noise, t in [0, 1]; alpha falls from 1 or stays, sigma rises from 0.
 
     The one place where time has a meaning: 0 is data, 1 is noise (flow-matching papers count the other way). `t` and
     the answers are of one shape and type; a curve that loses digits in float32 is computed in float64 and rounded once.
+    Sampling begins at N(0, sigma(1)^2), so alpha(1) must be small beside sigma(1).
+
+    least: the smallest t > 0 that training and samplers visit, where the score of the data is still bounded.
     """
+
+    least: float = 1e-3
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at t."""
@@ -22,6 +30,33 @@ class Path(nn.Module):
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(d alpha / dt, d sigma / dt) at t, so that dx/dt = alpha' data + sigma' noise along the path."""
         raise NotImplementedError
+
+    def half_log_snr(self, t: Tensor) -> Tensor:
+        """lambda = log(alpha / sigma), half the log signal-to-noise ratio; falls from infinity at the data."""
+        alpha, sigma = self(t)
+        return alpha.log() - sigma.log()
+
+    def time_of(self, half_log_snr: Tensor) -> Tensor:
+        """The t in [0, 1] whose `half_log_snr` is this: its inverse, by bisection."""
+        low, high = torch.zeros_like(half_log_snr, dtype=torch.float64), torch.ones_like(half_log_snr).double()
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            nearer = self.half_log_snr(middle) > half_log_snr  # the data
+            low, high = torch.where(nearer, middle, low), torch.where(nearer, high, middle)
+        return (low + high) / 2
+
+    def drift(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(f, g^2) of dx = f x dt + g dW, with these marginals: f = alpha' / alpha, g^2 = (sigma^2)' - 2 f sigma^2.
+
+        Song et al., 2021, arXiv:2011.13456, Eq. 5 and 29.
+        """
+        (alpha, sigma), (alpha_slope, sigma_slope) = self(t), self.slopes(t)
+        rate = alpha_slope / alpha
+        return rate, 2 * sigma * (sigma_slope - rate * sigma)
+
+    def clock(self, t: Tensor) -> Tensor:
+        """What a network is told of the time: about [0, 1], spread so that it can tell apart what matters."""
+        return t
 
 
 class Straight(Path):
@@ -54,57 +89,86 @@ class Cosine(Path):
         return -math.pi / 2 * sigma, math.pi / 2 * alpha
 
 
-class Discrete(Path):
-    """alpha^2 = prod_{j <= i} (1 - beta_j), sigma^2 = 1 - alpha^2 at t = i / T, for i = 0 ... T.
+class VariancePreserving(Path):
+    """alpha = exp(-t^2 (b1 - b0) / 4 - t b0 / 2), sigma^2 = 1 - alpha^2: DDPM's linear betas in continuous time.
 
-    Ho et al., 2020, arXiv:2006.11239, Eq. 4. One table `signal` of alpha^2 whose index 0 is the clean data (1), so no
-    shifted copy of it exists. Between the indices alpha^2 is interpolated linearly. betas: [T], float64.
+    Song et al., 2021, arXiv:2011.13456, Eq. 33, with its b0 = 0.1 and b1 = 20. alpha(1)^2 is 4.3e-5: small, not zero.
     """
 
-    signal: Tensor
-
-    def __init__(self, betas: Tensor):
+    def __init__(self, first: float = 0.1, last: float = 20.0):
         super().__init__()
-        signal = torch.cat([betas.new_ones(1), (1 - betas).cumprod(dim=0)]).double()
-        self.register_buffer("signal", signal, persistent=False)
+        self.first, self.last = first, last
 
-    @property
-    def steps(self) -> int:
-        """T, the number of noise levels above the data."""
-        return len(self.signal) - 1
-
-    def _segment(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """alpha^2 at t in float64, and at the indices below and above it."""
-        place = t.to(self.signal) * self.steps
-        below = place.long().clamp(0, self.steps - 1)
-        low, high = self.signal[below], self.signal[below + 1]
-        return torch.lerp(low, high, place - below), low, high
+    def _log_alpha(self, t: Tensor) -> Tensor:
+        t = t.double()
+        return -t.square() * (self.last - self.first) / 4 - t * self.first / 2
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal, _, _ = self._segment(t)
-        return signal.sqrt().to(t), (1 - signal).sqrt().to(t)
+        log_alpha = self._log_alpha(t)
+        return log_alpha.exp().to(t), (-torch.expm1(2 * log_alpha)).sqrt().to(t)
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal, low, high = self._segment(t)
-        slope = (high - low) * self.steps
-        sigma = (1 - signal).sqrt().clamp(min=1e-8)  # the slope at the data is infinite; this is enough of it
-        return (slope / (2 * signal.sqrt())).to(t), (-slope / (2 * sigma)).to(t)
+        log_alpha, beta = self._log_alpha(t), self.first + (self.last - self.first) * t.double()
+        sigma = (-torch.expm1(2 * log_alpha)).sqrt().clamp(min=1e-8)  # the slope at the data is infinite
+        return (-beta / 2 * log_alpha.exp()).to(t), (beta / 2 * (2 * log_alpha).exp() / sigma).to(t)
 
 
-def linear_betas(steps: int = 1000) -> Tensor:
-    """[T] from 1e-4 to 0.02 in equal steps (Ho et al., 2020, section 4), scaled by 1000 / T for other T.
+class SubVariancePreserving(VariancePreserving):
+    """The same alpha with sigma = 1 - alpha^2: less noise than `VariancePreserving` at every time.
 
-    The last level keeps a signal of alpha^2 = 4.0e-5: small, not zero.
+    Song et al., 2021, arXiv:2011.13456, Eq. 29 (right) and appendix B. Caution: sigma is not the root of 1 - alpha^2.
     """
-    return (torch.linspace(1e-4, 0.02, steps, dtype=torch.float64) * (1000 / steps)).clamp(max=0.999)
+
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha = self._log_alpha(t)
+        return log_alpha.exp().to(t), (-torch.expm1(2 * log_alpha)).to(t)
+
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        log_alpha, beta = self._log_alpha(t), self.first + (self.last - self.first) * t.double()
+        return (-beta / 2 * log_alpha.exp()).to(t), (beta * (2 * log_alpha).exp()).to(t)
 
 
-def cosine_betas(steps: int = 1000, offset: float = 0.008) -> Tensor:
-    """[T] with alpha^2 = f(i/T) / f(0), f(u) = cos^2(pi/2 (u + offset) / (1 + offset)), each beta at most 0.999.
+class VarianceExploding(Path):
+    """alpha = 1, sigma^2 = low^2 ((high / low)^(2t) - 1): the data stay, noise grows in equal ratios.
 
-    Nichol & Dhariwal, 2021, arXiv:2102.09672, Eq. 17. The last alpha is 5e-5, where data read from predicted noise
-    are amplified 20,000 times: samplers clip them.
+    Song et al., 2021, arXiv:2011.13456, Eq. 30-31, whose SDE has exactly this variance (theirs leaves out the -1, so
+    that sigma(0) = low). high: about the largest distance between two examples (Song & Ermon, 2020, arXiv:2006.09011,
+    Technique 1), so that N(0, high^2) and the noisy data are alike.
     """
-    u = torch.arange(steps + 1, dtype=torch.float64) / steps
-    f = ((u + offset) / (1 + offset) * (math.pi / 2)).cos().square()
-    return (1 - f[1:] / f[:-1]).clamp(max=0.999)
+
+    least = 1e-5
+
+    def __init__(self, low: float = 0.01, high: float = 50.0):
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        growth = 2 * t.double() * math.log(self.high / self.low)
+        return torch.ones_like(t), (self.low * torch.expm1(growth).sqrt()).to(t)
+
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        rate = math.log(self.high / self.low)
+        growth = (2 * t.double() * rate).exp()
+        sigma = (growth - 1).sqrt().clamp(min=1e-8)
+        return torch.zeros_like(t), (self.low * rate * growth / sigma).to(t)
+
+
+class Plain(Path):
+    """alpha = 1, sigma = high * t: time is the noise level itself.
+
+    Karras et al., 2022, arXiv:2206.00364, Table 1, with time divided by their largest sigma, 80. The network is told
+    log sigma. low: the smallest noise level visited.
+    """
+
+    def __init__(self, low: float = 0.002, high: float = 80.0):
+        super().__init__()
+        self.low, self.high, self.least = low, high, low / high
+
+    def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(t), self.high * t
+
+    def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros_like(t), torch.full_like(t, self.high)
+
+    def clock(self, t: Tensor) -> Tensor:
+        return 1 - t.clamp(min=self.least).log() / math.log(self.least)

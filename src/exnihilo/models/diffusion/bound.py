@@ -13,7 +13,7 @@ from exnihilo.core import DataSpec, Noise
 from exnihilo.probability.distributions import normal_log_prob
 from exnihilo.probability.divergences import kl_normal
 from exnihilo.probability.likelihoods import log1mexp
-from exnihilo.probability.paths import Discrete
+from exnihilo.probability.schedules import Discrete
 
 
 def diffusion_bound(

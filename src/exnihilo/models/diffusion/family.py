@@ -1,22 +1,37 @@
-"""The family's equation, and its two final models: by discrete levels of noise, and by a flow in continuous time."""
+"""The family's equation: learn to tell data from noise at every time, then walk from noise to data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import NOTHING, Batch, Conditions, Data, GenerativeModel, Noise, Prediction, Stage, Terms
-from exnihilo.models.diffusion.bound import diffusion_bound
-from exnihilo.models.diffusion.guidance import classifier_free, clipped
+from exnihilo.core import (
+    NOTHING,
+    Batch,
+    Conditions,
+    Data,
+    GenerativeModel,
+    Noise,
+    OptionError,
+    Prediction,
+    Stage,
+    Terms,
+)
+from exnihilo.models.diffusion.couplings import Coupling, independent
+from exnihilo.models.diffusion.guidance import classifier_free, clipped, dynamic
 from exnihilo.models.diffusion.predictions import PredictionType
-from exnihilo.models.diffusion.times import Times, Weighting, evenly
-from exnihilo.probability.paths import Discrete, Path
-from exnihilo.probability.solvers import DDIM, Ancestral, Euler, Heun, Sampler, solve, time_grid
+from exnihilo.models.diffusion.samplers import SOLVERS, SolverName, SpacingName
+from exnihilo.models.diffusion.times import Times
+from exnihilo.models.diffusion.weightings import Weighting, evenly
+from exnihilo.probability.grids import spaced_grid
+from exnihilo.probability.paths import Path
+from exnihilo.probability.solvers import DDIM, Denoise, Heun, Sampler, solve
+from exnihilo.probability.transitions import curves
 
-#: Heun steps by which codes are made and read back.
+#: Steps by which codes are made and read back.
 CODE_STEPS = 100
 
 
@@ -24,11 +39,18 @@ class Diffusion(GenerativeModel):
     """Minimise E w(t) |network(x_t, t) - target|^2 over data, noise and t, with x_t = alpha(t) data + sigma(t) noise.
 
     The answer of the network, whatever its `prediction` type, becomes expected data and noise in `denoise`, all that
-    guidance, clipping and samplers see. Ho et al., 2020, arXiv:2006.11239, Eq. 14; Lipman et al., 2023,
-    arXiv:2210.02747, Eq. 9. The network is told t in [0, 1] itself, so there is no index to be off by one.
+    guidance, thresholds and samplers see. Ho et al., 2020, arXiv:2006.11239, Eq. 14; Lipman et al., 2023,
+    arXiv:2210.02747, Eq. 9. The network is told the path's clock, about [0, 1], so there is no index to be off by one.
+
+    The expected data are kept in a box in which they must lie: the range of the levels, else that of the training data,
+    found when the training begins. Codes are the noise to which the probability-flow ODE leads.
     """
 
     batch = 48
+    solver: SolverName = "dpmpp_2m"  # that samples are drawn by unless another is asked for
+    levels: int | None = None  # of a path that is trained at t = i / levels only
+    low: Tensor
+    high: Tensor
 
     def __init__(
         self,
@@ -37,26 +59,55 @@ class Diffusion(GenerativeModel):
         prediction: PredictionType,
         times: Times,
         *,
+        box: tuple[Tensor, Tensor],
         weighting: Weighting = evenly,
+        coupling: Coupling = independent,
         unconditional: float = 0.1,
         labelled: bool = False,
     ):
         super().__init__()
         self.network, self.path, self.prediction = network, path, prediction
-        self.times, self.weighting = times, weighting
+        self.times, self.weighting, self.coupling = times, weighting, coupling
         self.unconditional = unconditional  # share of examples whose conditions are hidden in training
         self.labelled = labelled
+        self.register_buffer("low", box[0])  # [*shape], infinite where it is to be measured
+        self.register_buffer("high", box[1])
+        self.measured = not bool(box[0].isfinite().all())
+
+    # -- training ------------------------------------------------------------------------------------------------
+
+    def stages(self) -> Iterable[Stage]:
+        return [Stage("train", self.players, enter=self._measure_box)]
+
+    def _measure_box(self, data: Data) -> None:
+        """The smallest box around the training data, where the levels do not tell it."""
+        if self.measured:
+            x = data.first().x.to(self.low)
+            margin = self.spec.steps(x) / 2  # of the noise that dequantises
+            self.low.copy_(x.amin(dim=0) - margin)
+            self.high.copy_(x.amax(dim=0) + margin)
 
     def loss(self, batch: Batch) -> Terms:
-        x, noise = batch.x, torch.randn_like(batch.x)
+        x, label = batch.x, batch.label if self.labelled else None
+        noise = self.coupling(x, torch.randn_like(x), label)
         times = self.times(len(x), x.device)
-        t = _beside(x, times)
-        alpha, sigma = self.path(t)
-        answer = self.network(alpha * x + sigma * noise, times, *self._hide(batch))
+        t = beside(x, times)
+        answer = self.answer(self.noisy(x, noise, t), times, *self.hidden(batch))
         error = (answer - self.prediction.target(x, noise, self.path, t)).square()
-        return {"squared_error": (self.weighting(self.path, t) * error).mean()}
+        return {"squared_error": (self.weighting(self.path, t, self.prediction) * error).mean()}
 
-    def _hide(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
+    def noisy(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t, from times [B, 1, ...]."""
+        alpha, sigma = self.path(t)
+        return alpha * x + sigma * noise
+
+    def answer(self, x: Tensor, t: Tensor, label: Tensor | None, attributes: Tensor | None) -> Tensor:
+        """What the network says of x_t at t [B]: x scaled as its prediction type wants, time by the path's clock."""
+        scaled = self.prediction.scale(self.path, beside(x, t)) * x
+        answer: Tensor = self.network(scaled, self.path.clock(t), label, attributes)
+        return answer
+
+    def hidden(self, batch: Batch) -> tuple[Tensor | None, Tensor | None]:
         """Label and attributes, unknown for some of the examples: so one network learns with and without them."""
         label, attributes = batch.label if self.labelled else None, batch.attributes
         if label is None and attributes is None:
@@ -67,155 +118,122 @@ class Diffusion(GenerativeModel):
             None if attributes is None else attributes.masked_fill(hidden[:, None], torch.nan),
         )
 
+    def validate(self, batch: Batch) -> Terms:
+        """The loss, which samples follow; a bound weighs imperceptible detail most and has other best weights."""
+        return {"loss": self.loss(batch)["squared_error"].detach()}
+
+    # -- the verb ------------------------------------------------------------------------------------------------
+
     def denoise(
         self, x: Tensor, t: Tensor, *, label: Tensor | None = None, attributes: Tensor | None = None
     ) -> Prediction:
         """The expected data and noise given x [B, *shape] at times t [B]; they add up to x."""
         t = t.to(x)
-        return self.prediction.read(self.network(x, t, label, attributes), x, self.path, _beside(x, t))
+        return self.prediction.read(self.answer(x, t, label, attributes), x, self.path, beside(x, t))
 
+    def score(self, x: Tensor) -> Tensor:
+        """The gradient of the log-density of data with the smallest noise, t = path.least: -noise / sigma."""
+        t = torch.full((len(x),), self.path.least, dtype=x.dtype, device=x.device)
+        return -self.denoise(x, t).noise / self.path(beside(x, t))[1]
 
-def _beside(x: Tensor, t: Tensor) -> Tensor:
-    """t [B] -> [B, 1, ...], to broadcast with x [B, *shape]."""
-    return t.view(-1, *[1] * (x.ndim - 1))
-
-
-class DenoisingDiffusion(Diffusion):
-    """Diffusion over T discrete levels of noise, undone by ancestral sampling or DDIM, with a bound on the likelihood.
-
-    The expected data are clipped to a box in which they must lie: the range of the levels, else that of the training
-    data, found when the training begins. As in the paper, samples are of the clipped model; so is the bound on a mass.
-    """
-
-    path: Discrete
-    low: Tensor
-    high: Tensor
-
-    def __init__(
+    def denoiser(
         self,
-        network: nn.Module,
-        path: Discrete,
-        prediction: PredictionType,
-        times: Times,
+        asked: Conditions = NOTHING,
         *,
-        box: tuple[Tensor, Tensor],
-        mass: bool,
-        weighting: Weighting = evenly,
-        unconditional: float = 0.1,
-        labelled: bool = False,
-    ):
-        super().__init__(
-            network, path, prediction, times, weighting=weighting, unconditional=unconditional, labelled=labelled
-        )
-        self.mass = mass
-        self.register_buffer("low", box[0])  # [*shape]
-        self.register_buffer("high", box[1])
+        guidance: float = 0.0,
+        until: float = 1.0,
+        rescale: float = 0.0,
+        threshold: Literal["static", "dynamic", "none"] = "static",
+    ) -> Denoise:
+        """(x, t) -> expected data and noise, with the conditions bound, guided, and kept in the box."""
+        if guidance and not (self.labelled or self.spec.attributes):
+            raise OptionError(
+                f"guidance={guidance:g} needs a model of labelled data; {self.recipe} was trained without labels. Leave"
+                " guidance out, or train on data with labels (`exnihilo data SOURCE` shows them)."
+            )
+        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes, until=until, rescale=rescale)
+        if threshold == "none":
+            return denoise
+        return (dynamic if threshold == "dynamic" else clipped)(denoise, self.path, self.low, self.high)
 
-    def stages(self) -> Iterable[Stage]:
-        return [Stage("train", self.players, enter=self._measure_box)]
+    def sampler(self, solver: SolverName = "auto", eta: float = 0.0) -> Sampler:
+        """The sampler of that name, if this model has what it needs."""
+        name = self.solver if solver == "auto" else solver
+        if name == "ode" and self.levels is not None:
+            raise OptionError(
+                f"solver=ode needs a path without levels; {self.recipe} has {self.levels}. Use solver=dpmpp_2m."
+            )
+        if name == "langevin" and curves(self.path, 1.0)[0] != 1:
+            raise OptionError("solver=langevin needs a path on which the data stay, as ncsn's. Use solver=pc.")
+        return SOLVERS[name].make(eta)
 
-    def _measure_box(self, data: Data) -> None:
-        """The smallest box around the training data, where the levels do not tell it."""
-        if self.mass:
-            return
-        x = data.first().x.to(self.low)
-        margin = self.spec.steps(x) / 2  # of the noise that dequantises
-        self.low.copy_(x.amin(dim=0) - margin)
-        self.high.copy_(x.amax(dim=0) + margin)
+    def grid(self, steps: int, solver: SolverName = "auto", spacing: SpacingName = "auto") -> list[float]:
+        """The times a sampler visits, from 1 down to 0."""
+        name = self.solver if solver == "auto" else solver
+        if self.levels is not None and steps > self.levels:
+            raise OptionError(f"steps={steps} is above the {self.levels} noise levels of {self.recipe}.")
+        if name == "ode":
+            return [1.0, self.path.least, 0.0]
+        return spaced_grid(self.path, steps, SOLVERS[name].spacing if spacing == "auto" else spacing, self.levels)
 
-    def loss(self, batch: Batch) -> Terms:
-        if not self.mass:  # the bound is on a density: discrete columns are spread over their steps
-            batch = batch.replace(x=self.spec.dequantise(batch.x)[0])
-        return super().loss(batch)
-
-    def validate(self, batch: Batch) -> Terms:
-        """The loss, which samples follow; the bound weighs imperceptible detail most and has other best weights."""
-        return {"loss": self.loss(batch)["squared_error"].detach()}
+    def prior(self, noise: Noise) -> Tensor:
+        """x at t = 1: N(0, sigma(1)^2)."""
+        return curves(self.path, 1.0)[1] * noise.normal(*self.spec.shape)
 
     def draw(
         self,
         noise: Noise,
         asked: Conditions = NOTHING,
         *,
-        steps: Annotated[int, 1, 1000] = 50,
-        sampler: Literal["ancestral", "ancestral_large", "ddim"] = "ancestral",
+        steps: Annotated[int, 1, 1000] = 20,
+        solver: SolverName = "auto",
+        spacing: SpacingName = "auto",
+        eta: Annotated[float, 0, 1] = 0.0,
         guidance: Annotated[float, 0, 100] = 0.0,
+        guidance_until: Annotated[float, 0, 1] = 1.0,
+        rescale: Annotated[float, 0, 1] = 0.0,
+        threshold: Literal["static", "dynamic", "none"] = "static",
     ) -> Tensor:
-        """From noise down an even selection of the levels, one evaluation of the network each.
+        """From noise down a grid of times, by a solver of the flow (dpmpp_2m: 10 to 20 steps) or a random walk.
 
-        guidance: how far to exaggerate what label and attributes change; 0 = not at all.
+        spacing: of the grid; auto is what suits the solver. eta: how much fresh noise ddim adds. guidance: how far to
+        exaggerate what label and attributes change, 0 = not at all, at times up to guidance_until; rescale, threshold:
+        remedies for strong guidance.
         """
-        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes)
-        denoise = clipped(denoise, self.path, self.low, self.high)
-        choices: dict[str, Sampler] = {
-            "ancestral": Ancestral(),
-            "ancestral_large": Ancestral(large=True),
-            "ddim": DDIM(),
-        }
-        x = noise.normal(*self.spec.shape)
-        return solve(choices[sampler], denoise, self.path, x, time_grid(steps, self.path.steps), noise)
+        denoise = self.denoiser(asked, guidance=guidance, until=guidance_until, rescale=rescale, threshold=threshold)
+        times = self.grid(steps, solver, spacing)
+        return solve(self.sampler(solver, eta), denoise, self.path, self.prior(noise), times, noise)
 
-    def log_prob_bound(
-        self,
-        x: Tensor,
-        *,
-        k: int = 16,
-        label: Tensor | None = None,
-        attributes: Tensor | None = None,
-        seed: int = 0,
-    ) -> Tensor:
-        """[B] an unbiased estimate of the variational bound in nats from k levels of noise (see `diffusion_bound`).
-
-        More levels make it more exact, not tighter. Of the levels of discrete data (`mass`), else of the density.
-        """
-
-        def expected(noisy: Tensor, t: Tensor) -> Tensor:
-            data = self.denoise(noisy, t, label=label, attributes=attributes).data
-            return data.clamp(self.low, self.high) if self.mass else data
-
-        noise = Noise(seed, len(x), device=x.device)
-        return diffusion_bound(expected, self.path, x, noise, k, self.spec if self.mass else None)
-
-
-class FlowMatching(Diffusion):
-    """A flow from noise to data along dx/dt, solved by Euler's or Heun's method, hence also a code for every example.
-
-    States no density, so discrete columns are learned as they stand, one-hot categories as 0 and 1; samples are
-    continuous and `spec.quantise` takes the nearest row.
-    """
-
-    def draw(
-        self,
-        noise: Noise,
-        asked: Conditions = NOTHING,
-        *,
-        steps: Annotated[int, 1, 1000] = 12,
-        solver: Literal["heun", "euler"] = "heun",
-        guidance: Annotated[float, 0, 100] = 0.0,
-    ) -> Tensor:
-        """From noise along the flow in equal steps of time; heun evaluates the network twice a step but the last.
-
-        guidance: how far to exaggerate what label and attributes change; 0 = not at all.
-        """
-        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes)
-        sampler: Sampler = Heun() if solver == "heun" else Euler()
-        x = noise.normal(*self.spec.shape)
-        x = solve(sampler, denoise, self.path, x, time_grid(steps), noise)
-        return x.clamp(-1, 1) if self.spec.kind == "image" else x
+    # -- codes ---------------------------------------------------------------------------------------------------
 
     def draw_code(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), *shape], standard normal: the far end of the flow."""
         return noise.normal(*self.spec.shape)
 
     def encode(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        """[B, *shape] the noise from which the flow, to a class or without any condition, leads to x."""
-        return self._follow(x, time_grid(CODE_STEPS)[::-1], label)
+        """[B, *shape] the noise, in standard deviations, from which the flow leads to x, of a class or unconditionally.
+
+        Song et al., 2021, arXiv:2010.02502, Section 4.3, by 100 steps of Heun's method equal in log SNR.
+        """
+        denoise = self.denoiser(Conditions(label=label), threshold="none")
+        times = self._code_times()[::-1]
+        return solve(Heun(), denoise, self.path, x, times, self._silence(x)) / curves(self.path, 1.0)[1]
 
     def decode(self, z: Tensor, *, label: Tensor | None = None) -> Tensor:
         """[B, *shape] where the flow, to a class or without any condition, leads from z; by 100 steps of Heun."""
-        return self._follow(z, time_grid(CODE_STEPS), label)
+        denoise = self.denoiser(Conditions(label=label), threshold="none")
+        x = solve(Heun(), denoise, self.path, curves(self.path, 1.0)[1] * z, self._code_times(), self._silence(z))
+        return DDIM().step(denoise, self.path, x, self.path.least, 0.0, self._silence(z))
 
-    def _follow(self, x: Tensor, times: Sequence[float], label: Tensor | None) -> Tensor:
-        """x carried along the flow through these times."""
-        denoise = classifier_free(self.denoise, 0.0, label, None)
-        return solve(Heun(), denoise, self.path, x, times, Noise(0, len(x), device=x.device))
+    def _code_times(self) -> list[float]:
+        return spaced_grid(self.path, CODE_STEPS + 1, "log_snr")[:-1]
+
+    @staticmethod
+    def _silence(x: Tensor) -> Noise:
+        """For solvers that add none."""
+        return Noise(0, len(x), device=x.device)
+
+
+def beside(x: Tensor, t: Tensor) -> Tensor:
+    """t [B] -> [B, 1, ...], to broadcast with x [B, *shape]."""
+    return t.view(-1, *[1] * (x.ndim - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from exnihilo.core import DataSpec, adamw, cosine
@@ -51,3 +52,9 @@ def network_optimizer(data: DataSpec, width: int) -> OptimizerFactory:
         min(3e-3, 3e-3 * (16 / (width * _patch(data))) ** 1.5) if data.kind == "image" else 1e-3 * (16 / width) ** 0.5
     )
     return adamw(rate, betas=(0.9, 0.99), clip=1.0, schedule=cosine(warmup=0.03, hold=0.3, end=0.01))
+
+
+def box_of(data: DataSpec) -> tuple[Tensor, Tensor]:
+    """The box of the expected data: the range of the levels; infinite where it is to be measured."""
+    low, high = (data.low, 1.0) if data.discrete else (-torch.inf, torch.inf)
+    return torch.full(data.shape, low), torch.full(data.shape, high)

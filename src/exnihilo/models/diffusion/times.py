@@ -1,4 +1,4 @@
-"""Where in time the training looks: how often (times) and how hard (weighting); only the product of both matters."""
+"""How often the training looks at each time; only the product with the weighting matters for the optimum."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from exnihilo.probability.paths import Path
-
 #: How many, on which device -> t [n] in (0, 1]. From torch's generator: call in a seeded scope.
 Times = Callable[[int, torch.device], Tensor]
-
-#: path, t [B, 1, ...] -> factor on the squared error of the network's answer, of the shape of t.
-Weighting = Callable[[Path, Tensor], Tensor]
 
 
 def stratified(n: int, device: torch.device) -> Tensor:
@@ -45,6 +40,15 @@ def logit_normal(mean: float = 0.0, spread: float = 1.0) -> Times:
     return times
 
 
-def evenly(path: Path, t: Tensor) -> Tensor:
-    """Weight 1 on the error of the answer: DDPM's simple loss, flow matching's."""
-    return torch.ones_like(t)
+def log_normal(mean: float = -1.2, spread: float = 1.2, high: float = 80.0) -> Times:
+    """log sigma ~ N(mean, spread^2) where sigma = high * t (Karras et al., 2022, arXiv:2206.00364, Table 1)."""
+
+    def times(n: int, device: torch.device) -> Tensor:
+        return ((mean + spread * torch.special.ndtri(stratified(n, device))).exp() / high).clamp(max=1.0)
+
+    return times
+
+
+def from_least(least: float) -> Times:
+    """Uniform on [least, 1]: score models stop short of the data, where the score is unbounded."""
+    return lambda n, device: least + (1 - least) * stratified(n, device)

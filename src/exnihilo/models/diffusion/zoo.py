@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
-
 from exnihilo.core import DataSpec, recipe
-from exnihilo.models.diffusion.family import DenoisingDiffusion, FlowMatching
-from exnihilo.models.diffusion.networks import network_optimizer, timed_network
+from exnihilo.models.diffusion.continuous import ContinuousDiffusion
+from exnihilo.models.diffusion.discrete import DenoisingDiffusion
+from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import predict_noise, predict_velocity
-from exnihilo.models.diffusion.times import discrete, logit_normal, stratified
-from exnihilo.probability.paths import Discrete, Straight, cosine_betas, linear_betas
+from exnihilo.models.diffusion.times import logit_normal, stratified
+from exnihilo.probability.paths import Straight
+from exnihilo.probability.schedules import Discrete, cosine_betas, linear_betas
 
 
 @recipe("Denoising Diffusion Probabilistic Models", "Ho, Jain & Abbeel, 2020", arxiv="2006.11239")
@@ -28,14 +28,11 @@ def ddpm(
     width: channels of the U-Net at full resolution; fully connected networks take 16 times as many units. attention:
     maps of at most this side attend to themselves. schedule: cosine destroys small pictures more slowly.
     """
-    path = Discrete(linear_betas() if schedule == "linear" else cosine_betas())
-    low, high = (data.low, 1.0) if data.discrete else (-torch.inf, torch.inf)
     model = DenoisingDiffusion(
         timed_network(data, width, depth, attention),
-        path,
+        Discrete(linear_betas() if schedule == "linear" else cosine_betas()),
         predict_noise,
-        discrete(path.steps),
-        box=(torch.full(data.shape, low), torch.full(data.shape, high)),
+        box=box_of(data),
         mass=data.discrete,
         labelled=data.classes > 0,
     )
@@ -51,17 +48,21 @@ def flow_matching(
     depth: Annotated[int, 1, 8] = 1,
     attention: Annotated[int, 0, 64] = 0,
     times: Literal["logit_normal", "uniform"] = "logit_normal",
-) -> FlowMatching:
+    density: bool = False,
+) -> ContinuousDiffusion:
     """A network that tells the velocity with which examples travel straight to noise; samples by travelling back.
 
     width: channels of the U-Net at full resolution; fully connected networks take 16 times as many units. attention:
-    maps of at most this side attend to themselves. times: logit_normal trains the middle of the way most.
+    maps of at most this side attend to themselves. times: logit_normal trains the middle of the way most. density: of
+    data in levels, learn them spread over their steps, so that the model states a likelihood; samples are then noisier.
     """
-    model = FlowMatching(
+    model = ContinuousDiffusion(
         timed_network(data, width, depth, attention),
         Straight(),
         predict_velocity,
         logit_normal() if times == "logit_normal" else stratified,
+        density=density or data.continuous,
+        box=box_of(data),
         labelled=data.classes > 0,
     )
     model.optimizer = network_optimizer(data, width)
