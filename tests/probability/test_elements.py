@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 N = 3
 ELEMENTS: dict[str, ElementMap] = {
     "additive": Additive(),
-    "affine": Affine(N),
+    "affine": Affine(),
     "shrink": Shrink(),
     "mixture": LogisticMixture(3),
     "spline": RationalQuadratic(5, 2.0),
@@ -83,31 +83,30 @@ def test_a_root_has_the_gradient_of_the_implicit_function() -> None:
 # -- splines ---------------------------------------------------------------------------------------------------------
 
 
-def golden_knots() -> tuple[Tensor, Tensor, Tensor]:
-    """Likelihood card G5: [1, 5, 1] each."""
+def golden_knots() -> Tensor:
+    """Likelihood card G5: [1, 3, 5, 1]."""
 
     def places(raw: list[float]) -> Tensor:
         shares = torch.tensor(raw, dtype=torch.float64).softmax(dim=0)
         return torch.cat([torch.zeros(1, dtype=torch.float64), (6 * shares).cumsum(dim=0)])[None, :, None] - 3
 
     slopes = torch.tensor([1, 0.6, 1.4, 0.9, 1], dtype=torch.float64)[None, :, None]
-    return places([0.1, 0.4, -0.2, 0]), places([-0.3, 0.2, 0.5, 0.1]), slopes
+    return torch.stack([places([0.1, 0.4, -0.2, 0]), places([-0.3, 0.2, 0.5, 0.1]), slopes], dim=1)
 
 
 def test_golden_spline() -> None:
     x = torch.tensor([-2.5, -0.4, 0.7, 2.9], dtype=torch.float64)[:, None]
-    knots = [knot.expand(4, -1, -1) for knot in golden_knots()]
-    y, log_slope = rational_quadratic(x, *knots)
+    y, log_slope = rational_quadratic(x, golden_knots())
     assert y[:, 0].tolist() == pytest.approx([-2.60961822, -1.39894452, -0.22247548, 2.89861136], abs=1e-7)
     assert log_slope[:, 0].tolist() == pytest.approx([-0.46562818, -0.36760183, 0.62946221, 0.02666108], abs=1e-7)
-    torch.testing.assert_close(rational_quadratic_inverse(y, *knots), x, atol=1e-12, rtol=0)
+    torch.testing.assert_close(rational_quadratic_inverse(y, golden_knots()), x, atol=1e-12, rtol=0)
 
 
 def test_spline_equals_zukos_on_the_same_knots() -> None:
     zuko = pytest.importorskip("zuko")
     spline = RationalQuadratic(6, 2.5).double()
     parameters, x = 2 * numbers(50, spline.count, N), 2 * numbers(50, N, seed=1)
-    horizontal, vertical, slopes = spline.knots(parameters)
+    horizontal, vertical, slopes = spline.knots(parameters).unbind(dim=1)
     theirs = zuko.transforms.MonotonicRQSTransform(*(torch.zeros(50, N, k, dtype=torch.float64) for k in (6, 6, 5)))
     theirs.horizontal, theirs.vertical = horizontal.movedim(1, -1), vertical.movedim(1, -1)
     theirs.derivatives = slopes.movedim(1, -1)

@@ -12,6 +12,7 @@ from torch import Tensor
 from exnihilo.core import Noise
 from exnihilo.probability.continuous import dopri5, rk4
 from exnihilo.probability.distributions import normal_log_prob
+from exnihilo.probability.grids import FARTHEST
 from exnihilo.probability.jacobians import WHOLE, fixed_signs, jacobian, pullback
 from exnihilo.probability.paths import Path
 from exnihilo.probability.solvers import DDIM, Denoise, Memoryless, flow
@@ -33,7 +34,7 @@ class Adaptive(Memoryless):
         end = max(s, path.least)
         if t - end > CLOSE:
             field = flow(denoise, path)
-            x = dopri5(lambda time, state: (field(float(time), state[0]),), (x,), t, end)[0]
+            x = dopri5(lambda time, state: (field(_within(path, time), state[0]),), (x,), t, end)[0]
         return DDIM().step(denoise, path, x, end, 0.0, noise) if s == 0 else x
 
 
@@ -47,7 +48,8 @@ def flow_log_prob(
     in log SNR, or None for adaptive ones. The path begins at `path.least`, whose noise is part of the density: x is
     taken to be there already. Caution: without steps enough the estimate may be above the truth.
     """
-    slopes = _with_divergence(flow(denoise, path), x, probes, seed)
+    field = flow(denoise, path)
+    slopes = _with_divergence(lambda t, z: field(_within(path, t), z), x, probes, seed)
     state = (x, x.new_zeros(len(x)))
     if steps is None:
         end, change = dopri5(slopes, state, path.least, 1.0)
@@ -62,14 +64,20 @@ def flow_log_prob(
 
 def _inner_times(path: Path, steps: int) -> list[float]:
     """Times between the ends, equal in log SNR, rising; of paths without signal at t = 1 the last step is longer."""
-    edges = path.half_log_snr(torch.tensor([path.least, 1.0], dtype=torch.float64)).clamp(min=-5.0)
+    edges = path.half_log_snr(torch.tensor([path.least, 1.0], dtype=torch.float64)).clamp(min=-FARTHEST)
     between = torch.linspace(float(edges[0]), float(edges[1]), steps + 1, dtype=torch.float64)[1:-1]
     times: list[float] = path.time_of(between).tolist()
     return times
 
 
+def _within(path: Path, t: float | Tensor) -> float:
+    """The time, on the path: adaptive solvers look beyond the end and come back."""
+    time = float(t.detach()) if isinstance(t, Tensor) else t
+    return min(max(time, path.least), 1.0)
+
+
 def _with_divergence(
-    field: Callable[[float, Tensor], Tensor], x: Tensor, probes: int, seed: int
+    field: Callable[[float | Tensor, Tensor], Tensor], x: Tensor, probes: int, seed: int
 ) -> Callable[[float | Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]:
     """Slopes of (x, log-density's change)."""
     if probes == 0 and x[0].numel() > WHOLE:
@@ -78,7 +86,7 @@ def _with_divergence(
 
     def slopes(t: float | Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         def at_t(z: Tensor) -> Tensor:
-            return field(float(t), z)
+            return field(t, z)
 
         if not signs:
             whole = jacobian(at_t, state[0])

@@ -47,7 +47,7 @@ def spaced_grid(path: Path, steps: int, spacing: Spacing = "time", levels: int |
 
 
 #: -log(alpha / sigma) where a path that ends without signal is taken to end, when spaced by it.
-FARTHEST = 5.0
+FARTHEST = 5.1
 #: rho of Karras et al.: larger puts more steps near the data.
 RHO = 7
 
