@@ -140,3 +140,13 @@ def test_small_data_come_with_a_warning() -> None:
     x = np.random.default_rng(0).random((199, 3))
     assert "Only 199 examples, 40 of them to test on" in load_data(x).warnings[0]
     assert load_data(np.vstack([x, x[:1] + 1])).warnings == []
+
+
+def test_some_examples_are_spread_over_sorted_data() -> None:
+    x = np.arange(1000, dtype=np.float32)[:, None].repeat(2, axis=1)
+    data = load_data(x).split("train")
+    some = data.spread(10)
+    whole = data.first()
+    assert torch.equal(some.x[0], whole.x[0])
+    assert float(some.x.mean()) == pytest.approx(float(whole.x.mean()), abs=0.2)
+    assert torch.equal(data.spread(10**6).x, whole.x)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from exnihilo.core import DataSpec, OptionError
+from exnihilo.core import DataSpec, OptionError, create
 from exnihilo.data import load_data
 from exnihilo.explore import manifold, traverse, typical_codes
 from tests.explore.models import IMAGE, VECTOR, Drawing, Plain
@@ -27,6 +27,15 @@ def test_rows_are_ordered_by_what_they_change() -> None:
     facts = view.facts()
     assert (facts["code"], facts["looked_at"]) == (3, 3)
     assert sum(axis["share"] for axis in facts["axes"]) < 1
+
+
+def test_coordinates_are_called_by_their_names() -> None:
+    data = load_data("ring8", n=200)
+    model = create("infogan", data, categories=3, continuous=2, latent=1, width=8)
+    codes = typical_codes(model, n=50)
+    moved = traverse(model, codes, coordinates=[1, 4], steps=3).names  # the one that changes most first
+    assert set(moved) == {"category 0 = 1", "continuous 1"}
+    assert manifold(model, codes, coordinates=[3, 5], steps=3).names == ("continuous 0", "noise 0")
 
 
 def test_principal_axes_are_those_of_the_codes() -> None:

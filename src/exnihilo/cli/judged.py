@@ -37,6 +37,7 @@ def print_judged(judged: Judged) -> None:
     table.add_column("")
     for column in columns:
         table.add_column(column, justify="right")
+    abouts: dict[str, None] = {}  # in the order of their first figure
     protocols: dict[str, None] = {}
     for name, row in judged.rows.items():
         cells = []
@@ -45,13 +46,15 @@ def print_judged(judged: Judged) -> None:
             if value is None:
                 cells.append(Text(""))
                 continue
-            protocols[f"{column}: {value.protocol}"] = None
+            about, _, protocol = value.protocol.partition(" | ")
+            abouts[f"{column}: {about}"] = None
+            protocols[protocol] = None
             interval = "" if value.low == value.high else f" [{value.low:.3f}, {value.high:.3f}]"
             cells.append(Text(f"{value.value:.3f}") + Text(interval, "dim"))
         table.add_row(Text(name, "green"), *cells)
     page = console()
     page.print(Text(judged.title, "bold green"))
     page.print(table)
-    for heading, lines in (("Taken as", protocols), ("Mind", judged.notes)):
+    for heading, lines in (("Taken as", abouts), ("Taken on", filter(None, protocols)), ("Mind", judged.notes)):
         for line in lines:
             page.print(Text(f"{heading}  ", "bold") + Text(line))

@@ -12,9 +12,11 @@ from exnihilo.cli import (
     attack,
     balance,
     compare,
+    compress,
     data,
     detect,
     evaluate,
+    forecast,
     impute,
     interpolate,
     models,
@@ -72,8 +74,9 @@ def start(
 
 for verb in (
     compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, traverse.traverse,
-    interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute,
-    detect.detect, attack.attack, represent.represent, balance.balance, models.models, show.show,
+    interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute, forecast.forecast,
+    detect.detect, attack.attack, represent.represent, balance.balance, compress.compress, compress.decompress,
+    models.models, show.show,
 ):  # fmt: skip
     app.command()(verb)
 

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exnihilo.cli.looking import load_source
-from exnihilo.cli.output import print_json
+from exnihilo.cli.output import print_json, remark
 from exnihilo.cli.parameters import Json, RunPath, Seed, Threads, pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from exnihilo.core import DataSpec
 
 
 def sample(
     run: RunPath,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             metavar="PATH",
-            help=".png to look at, .npz, .csv (rows, series), .txt, .wav, or a folder for one file each.",
+            help=".png to look at, .npz, .csv (rows, series), .txt, .wav, or a folder for one file each. Texts are"
+            " printed without.",
         ),
-    ],
-    n: Annotated[int, typer.Option("-n", help="How many.")] = 64,
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", help="How many; 64 if not given, of a prompt one.")] = None,
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help="A class by name, for models that take one.")] = None,
+    text: Annotated[
+        str | None, typer.Option(help="A prompt for models of text, which they go on from, up to a window in all.")
+    ] = None,
     o: Annotated[
         list[str] | None,
         typer.Option(
@@ -46,30 +55,52 @@ def sample(
 
         exnihilo sample runs/vae -n 1000 --label setosa --out samples.csv
 
+        exnihilo sample runs/gpt --text "Return the" -o temperature=0.8
+
         exnihilo sample runs/autoencoder -n 64 --density --out samples.png
     """
     import exnihilo as xn
-    from exnihilo.data.render import save_samples
+    from exnihilo.core import OptionError
+    from exnihilo.data.render import joined_texts, save_samples
     from exnihilo.explore import with_density
     from exnihilo.training import RunFolder
     from exnihilo.training.hardware import use_threads
 
     record = RunFolder(run).record()
     model = xn.load(run)
+    n = n if n is not None else 64 if text is None else 1
+    prompt = _prompt(model.spec, text, n)
+    if out is None and model.spec.kind != "text":
+        raise OptionError(f"Samples of {model.spec.kind} data need a place: --out PATH.")
     with use_threads(threads or record["threads"]):
         if density:
             model = with_density(model, load_source(record, None, None))
-        x = model.sample(n, seed=seed, label=label, **pairs(o, "-o"))
+        x = model.sample(n, seed=seed, label=label, text=prompt, **pairs(o, "-o"))
+    asked = {"label": label, "text": text, "density": density or None}
     facts = {
         "recipe": record["recipe"],
         "options": dumps(record["options"]),
-        "sampling": dumps(
-            pairs(o, "-o") | ({"label": label} if label is not None else {}) | ({"density": True} if density else {})
-        ),
+        "sampling": dumps(pairs(o, "-o") | {name: value for name, value in asked.items() if value is not None}),
         "seed": seed,
         "weights": record["weights"],
     }
-    files = save_samples(model.spec, x, out, metadata=facts)
+    files = [] if out is None else save_samples(model.spec, x, out, metadata=facts)
+    texts = model.spec.decode(x) if out is None else []
+    if text and model.spec.kind == "text" and not model.spec.decode(x[:1])[0].startswith(text):
+        remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
     if json:
-        return print_json({"files": files, **facts})
+        return print_json({"files": files, **({"texts": texts} if out is None else {}), **facts})
+    if out is None:
+        return print(joined_texts(texts))
     print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")
+
+
+def _prompt(spec: DataSpec, text: str | None, n: int) -> Tensor | None:
+    """[n, P] the ids of a prompt, the same for all samples."""
+    from exnihilo.core import OptionError
+
+    if text is None:
+        return None
+    if spec.kind != "text":
+        raise OptionError(f"--text is for models of text; this one was trained on {spec.kind} data. Leave it out.")
+    return spec.tokenize(text).expand(max(n, 0), -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,7 +18,8 @@ def traverse(
     run: RunPath,
     out: Out = None,
     coordinates: Annotated[
-        str | None, typer.Option("-k", metavar="NUMBERS", help="Coordinates that move: 0,3; by default the strongest.")
+        str | None,
+        typer.Option("-k", metavar="WHICH", help="Coordinates that move: 0,3 or by name; by default the strongest."),
     ] = None,
     start: Start = None,
     plane: Annotated[bool, typer.Option("--plane", help="Move two at once: a grid over a plane of codes.")] = False,
@@ -45,6 +47,8 @@ def traverse(
 
         exnihilo traverse runs/vae --from 3 -k 0,7 --span 2
 
+        exnihilo traverse runs/infogan -k "continuous 0,continuous 1"
+
         exnihilo traverse runs/vae --plane
     """
     asked = {
@@ -66,15 +70,22 @@ def traverse(
         print(f"{facts['axes'][0]} and {facts['axes'][1]}: {facts['share_of_variance']:.0%} of the codes' variance.")
         return
     print(f"Of {facts['looked_at']} axes, the share of all change in the examples:")
+    width = max(8, *(len(axis["name"]) for axis in facts["axes"]))
     for axis in facts["axes"]:
-        print(f"  {axis['name']:8} {axis['share']:6.1%}")
+        print(f"  {axis['name']:{width}} {axis['share']:6.1%}")
+
+
+def _coordinates(text: str, names: Sequence[str]) -> list[int]:
+    """`0,3` or, where the numbers of a code have names, `continuous 0,category 0 = 3` -> places in the code."""
+    parts = [part.strip() for part in text.split(",")]
+    return numbers(",".join(str(names.index(part)) if part in names else part for part in parts), "-k")
 
 
 def _view(it: Opened, asked: dict[str, Any], rows: int) -> Traversal | Manifold:
     from exnihilo.core import OptionError
     from exnihilo.explore import manifold, traverse, typical_codes
 
-    chosen = numbers(asked["k"], "-k") if asked["k"] is not None else None
+    chosen = _coordinates(asked["k"], it.model.code_names) if asked["k"] is not None else None
     first = numbers(asked["from"], "--from") if asked["from"] is not None else [0] if it.data is None else []
     if len(first) > 1:
         raise OptionError(f"--from {asked['from']} is not allowed. A traversal begins at one code, as in --from 3.")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from exnihilo.core.data import DataSpec, repeat_first
-from exnihilo.core.errors import DataError, did_you_mean, listing
+from exnihilo.core.errors import DataError, Unsupported, did_you_mean, listing, some_models
 from exnihilo.core.noise import Noise
 
 
@@ -34,6 +34,21 @@ class Conditions:
 
 
 NOTHING = Conditions()
+
+
+def require_taken(asked: Conditions, takes: frozenset[str], model: str) -> None:
+    """Unsupported, naming models that would, for the first thing asked that this model would not look at.
+
+    The class is not looked at here: `resolve_conditions` knows who takes one.
+    """
+    for name in ("attributes", "text", "given", "mask"):
+        if getattr(asked, name) is not None and name not in takes:
+            from exnihilo.core.registry import list_models  # there, models are known
+
+            others = [entry.name for entry in list_models() if name in entry.model.takes]
+            which = f" Models that do: {some_models(others)}." if others else " No model does."
+            also = f" It takes {listing(sorted(takes))}." if takes else ""
+            raise Unsupported(f"Samples of {model} take no `{name}`, so it would change nothing.{also}{which}")
 
 
 def resolve_conditions(asked: Conditions, n: int, spec: DataSpec, labelled: bool, noise: Noise) -> Conditions:

@@ -127,7 +127,7 @@ class DataSpec:
         holds as well. The one place where discrete meets continuous: no family does it again. Draws from torch's
         generator, so call it in a seeded scope.
         """
-        steps = self.steps()  # read on the processor: a question to the device would be waited for in every step
+        steps = self._steps  # read on the processor: a question to the device would be waited for in every step
         noisy = x + (torch.rand_like(x) - 0.5) * steps.to(x, non_blocking=True)
         log_q = x.new_full((len(x),), self._log_density)
         for column in self.columns:
@@ -142,9 +142,14 @@ class DataSpec:
         return noisy, log_q
 
     @cached_property
+    def _steps(self) -> Tensor:
+        """`steps()`, made once: examples are dequantised in every update."""
+        return self.steps()
+
+    @cached_property
     def _log_density(self) -> float:
         """Of the even spread over the steps, in nats."""
-        steps = self.steps()
+        steps = self._steps
         return -float(steps[steps > 0].double().log().sum())
 
     def quantise(self, x: Tensor) -> Tensor:
@@ -320,6 +325,10 @@ class Data(Protocol):
 
     def first(self, n: int | None = None) -> Batch:
         """The first n examples in their fixed order, or all."""
+        ...
+
+    def spread(self, n: int) -> Batch:
+        """n examples evenly spread over their fixed order, or all: files often stand sorted."""
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, final
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core.conditions import NOTHING, Conditions, resolve_conditions
+from exnihilo.core.conditions import NOTHING, Conditions, require_taken, resolve_conditions
 from exnihilo.core.data import Batch, DataSpec
 from exnihilo.core.errors import OptionError, Unsupported, listing, some_models
 from exnihilo.core.noise import Noise
@@ -88,6 +88,7 @@ class GenerativeModel(Trainable):
     options: dict[str, Any]
     mass: bool = False  # log_prob is of discrete levels, not a density over continuous x
     labelled: bool = False  # draws and densities take the class; unlabelled samples draw one by the classes' shares
+    takes: frozenset[str] = frozenset()  # of attributes, text, given, mask: what `draw` looks at beside the class
     withdrawn: frozenset[str] = frozenset()  # capabilities this instance lacks though its class has them
     chunk: int = 512  # samples drawn at once
 
@@ -177,7 +178,9 @@ class GenerativeModel(Trainable):
         device = next((tensor.device for tensor in tensors), torch.device("cpu"))
         noise = seed if isinstance(seed, Noise) else Noise(seed, n)
         noise.keys = noise.keys.to(device)
-        asked = resolve_conditions(Conditions(label, attributes, text, given, mask), n, self.spec, self.labelled, noise)
+        asked = Conditions(label, attributes, text, given, mask)
+        require_taken(asked, self.takes, self.recipe or type(self).__name__)
+        asked = resolve_conditions(asked, n, self.spec, self.labelled, noise)
         awake = [part for part in self.modules() if part.training]  # in training, players are while others are not
         for part in awake:
             part.training = False
@@ -209,6 +212,13 @@ class GenerativeModel(Trainable):
         Beside the capabilities: {} where the bound has no such parts.
         """
         return {}
+
+    def estimated_log_partition(self, *, seed: int = 0) -> tuple[float, float, float] | None:
+        """An estimate of log Z in nats and its interval, where log p(x) = -energy(x) - log Z is known no other way.
+
+        Beside the capabilities: None where nothing is to be estimated, or only at great cost.
+        """
+        return None
 
     def energy(self, x: Tensor) -> Tensor:
         """[B] the negative log-density up to a constant, in nats."""
@@ -251,6 +261,11 @@ class GenerativeModel(Trainable):
         """Whether there is a distribution over codes to draw from."""
         written = type(self).draw_code is not GenerativeModel.draw_code
         return written and {"sample", "decode"} <= set(self.capabilities)
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """What each number of a flat code stands for; () where they have no names of their own."""
+        return ()
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """What remains of x after coding and decoding it."""

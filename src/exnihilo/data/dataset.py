@@ -124,6 +124,10 @@ class Dataset:
         """The first n examples in their fixed order, or all."""
         return self._take(torch.arange(len(self) if n is None else min(n, len(self))))
 
+    def spread(self, n: int) -> Batch:
+        """n examples evenly spread over their fixed order, or all: files often stand sorted by class."""
+        return self._take(torch.arange(min(n, len(self))) * len(self) // min(n, len(self)))
+
     def weighted(self, weights: Tensor) -> Dataset:
         """The same examples, drawn with replacement in proportion to non-negative weights [N]."""
         weights = weights.detach().double().cpu()

@@ -218,7 +218,7 @@ def save_samples(
     if not rows and not suffix:
         return _save_numbered(spec, x, path, facts)
     if spec.kind == "text" and suffix == ".txt":
-        return [write_whole(path, lambda draft: _save_text(draft, _joined(spec.decode(x))))]
+        return [write_whole(path, lambda draft: _save_text(draft, joined_texts(spec.decode(x))))]
     if spec.kind == "audio" and suffix == ".wav":
         pause = np.zeros((len(x), round(SILENCE * spec.rate)), dtype=np.float32)
         waves = np.concatenate([spec.decode(x), pause], axis=1).ravel()[: -pause.shape[1]]
@@ -256,7 +256,7 @@ def _save_numbered(spec: DataSpec, x: Tensor, folder: Path, facts: Mapping[str, 
     return files
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined_texts(texts: Sequence[str]) -> str:
     """Several texts in one, each under its number; a single one as it is."""
     return texts[0] if len(texts) == 1 else "\n\n".join(f"=== {place} ===\n{text}" for place, text in enumerate(texts))
 

@@ -87,7 +87,7 @@ def audio_picture(spec: DataSpec, x: Tensor) -> Any:
         above.text(0.99, 0.97, f"peak {peak:.2g}", ha="right", va="top", transform=above.transAxes, **SMALL)
         below = figure.add_subplot(grid[2 * row + 1, column])
         below.imshow(
-            _spectrogram(wave), origin="lower", aspect="auto", extent=(0, end, 0, spec.rate / 2000), cmap="magma",
+            spectrogram(wave), origin="lower", aspect="auto", extent=(0, end, 0, spec.rate / 2000), cmap="magma",
             vmin=-70, vmax=0, interpolation="nearest",
         )  # fmt: skip
         for axes, name in ((above, ""), (below, "kHz")):
@@ -104,7 +104,7 @@ def audio_picture(spec: DataSpec, x: Tensor) -> Any:
     return drawn(figure)
 
 
-def _spectrogram(wave: np.ndarray) -> np.ndarray:
+def spectrogram(wave: np.ndarray) -> np.ndarray:
     """[frequency, time] power in dB below its maximum; Hann windows of an eighth, 64 to 512 samples, overlapping."""
     from scipy.signal import spectrogram
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from exnihilo.evaluation.rows import COLUMNS, Row, short, winners
+from exnihilo.evaluation.value import Value
 
 FAR = 10.0  # a distance ratio beyond which nothing resembles the data
 FEW = 100  # test examples below which a warning belongs into the sentence
@@ -12,6 +13,8 @@ FEW = 100  # test examples below which a warning belongs into the sentence
 
 def advise(rows: Sequence[Row], examples: int) -> str:
     """The advice for a comparison judged on so many test examples; never recommends a copier or a failed model."""
+    if texts := [row for row in rows if row.ranked and _bits(row)]:
+        return _by_bits(texts, examples)
     ratio = next(column for column in COLUMNS if column.key == "ratio")
     candidates = [row for row in rows if row.ranked and row.value("ratio")]
     if not candidates:
@@ -38,6 +41,29 @@ def advise(rows: Sequence[Row], examples: int) -> str:
     if examples < FEW:
         start += f"; with only {examples} test examples, take this as a hint"
     return start + "."
+
+
+def _bits(row: Row) -> Value | None:
+    """Of a text, bits per character or byte."""
+    return row.value("bits_per_character") or row.value("bits_per_byte")
+
+
+def _by_bits(rows: Sequence[Row], examples: int) -> str:
+    """Of texts by likelihood, which is exact, and sees what no distance between samples does: how words follow."""
+    order = sorted(rows, key=lambda row: _bits(row).value)  # type: ignore[union-attr]
+    best, value = order[0], _bits(order[0])
+    assert value is not None
+    unit = "character" if best.value("bits_per_character") else "byte"
+    equal = [row.name for row in order if row is best or not _bits(row).differs_from(value)]  # type: ignore[union-attr]
+    if len(equal) > 1:
+        start = f"The figures cannot tell {_and(equal)} apart: they need {short(value.value)} bits a {unit}"
+    else:
+        start = f"{best.name} foresees this text best: it needs {short(value.value)} bits a {unit}"
+        if len(order) > 1:
+            start += f", the next, {order[1].name}, {short(_bits(order[1]).value)}"  # type: ignore[union-attr]
+    if not best.deep and any(row.deep for row in rows):
+        start += f", and no network in this comparison beats {'it' if len(equal) == 1 else 'them'} at this budget"
+    return start + (f"; with only {examples} test examples, take this as a hint." if examples < FEW else ".")
 
 
 def _clear(best: Row, candidates: Sequence[Row]) -> str:

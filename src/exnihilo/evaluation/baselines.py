@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from exnihilo.core import NOTHING, Batch, Conditions, DataSpec, GenerativeModel, Noise
-from exnihilo.evaluation.evaluate import SCATTERED, SHOWN, Result, class_values, feature_values
+from exnihilo.evaluation.evaluate import Result, class_values, feature_values, shown_of
 from exnihilo.evaluation.memorisation import nearest
 from exnihilo.evaluation.modes import mode_values
 from exnihilo.evaluation.reference import Reference
+from exnihilo.evaluation.texts import text_values
 from exnihilo.evaluation.value import exactly
 
 PSEUDO_COUNT = 0.1  # of every level in every histogram
@@ -48,6 +49,25 @@ class UniformNoise(GenerativeModel):
         within = ((x >= self.low - slack) & (x <= self.high + slack)).flatten(1).all(dim=1)
         value = -(self.high - self.low).double().log().sum()
         return torch.where(within, value, -math.inf)
+
+
+class UniformLevels(GenerativeModel):
+    """P(x) = levels^-D: every entry any level, equally often. The ceiling of texts, whose tokens lie in no box."""
+
+    mass = True
+
+    def __init__(self, spec: DataSpec):
+        super().__init__()
+        self.spec, self.recipe, self.options = spec, "noise", {}
+
+    def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
+        """Every entry by itself."""
+        uniform = noise.uniform(*self.spec.shape, dtype=torch.float64)
+        return self.spec.from_levels((uniform * self.spec.levels).long())
+
+    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B]: minus D log levels."""
+        return torch.full((len(x),), -self.spec.size * math.log(self.spec.levels), dtype=torch.float64)
 
 
 class Histogram(GenerativeModel):
@@ -87,15 +107,15 @@ def real_data(reference: Reference) -> Result:
     Its originality is that of the test examples, which is 1 by definition; training examples would be their own copies.
     """
     values = feature_values(reference.seen, reference)
-    image = reference.data.spec.kind == "image"
-    index = nearest(reference.test.x, reference.train.x)[1]
+    index = nearest(reference.place(reference.test.x), reference.train_place)[1]
     values |= class_values(reference.test.x, index, reference)
     values |= mode_values(reference.test.x, reference.data, reference.protocol)
-    protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
+    protocol = f"nearest of {len(reference.train)} training examples in {reference.space} | {reference.protocol}"
     values["distance_ratio"] = exactly(1.0, len(index), f"median distance ratio, {protocol}")
     values["preference_ratio"] = exactly(
         1.0, len(index), f"median of nearest training over nearest unseen example, {protocol}"
     )
     values["closer"] = exactly(0.5, len(index), f"chance to lie closer than fresh data, {protocol}")
-    shown = torch.linspace(0, len(index) - 1, min(len(index), SHOWN if image else SCATTERED)).long()
+    values |= {name: value for name, value in text_values(reference.test.x, reference).items() if name != "in_test"}
+    shown = torch.linspace(0, len(index) - 1, min(len(index), shown_of(reference.data.spec))).long()
     return Result("real data", values, [], reference.test.x[shown], reference.train.x[index[shown]])

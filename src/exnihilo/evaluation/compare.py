@@ -15,14 +15,17 @@ import torch
 from safetensors.torch import load_file
 
 from exnihilo.core import Data, ExnihiloError, RunError, create
-from exnihilo.evaluation.baselines import Histogram, UniformNoise, real_data
+from exnihilo.evaluation.baselines import Histogram, UniformLevels, UniformNoise, real_data
 from exnihilo.evaluation.evaluate import Result, digest, evaluate
 from exnihilo.evaluation.lineup import Entry, line_up
+from exnihilo.evaluation.ngrams import NGram, runs_of
 from exnihilo.evaluation.reference import Reference
 from exnihilo.evaluation.report import Report, Row
 from exnihilo.training import Budget, Run, train
 from exnihilo.training.folder import dump, write_atomic
 from exnihilo.training.hardware import pick_device, use_threads
+
+ORDERS = (1, 3, 5)  # of the rows beside models of text
 
 #: Told once a step: what is being done.
 Say = Callable[[str], None]
@@ -48,12 +51,18 @@ class Comparison:
     rows: list[Row] = field(default_factory=list)
 
     def add_references(self) -> None:
-        """Real data, noise and independent histograms: judged, not trained."""
+        """Real data, noise, and independent histograms or, of texts, models of orders 1 to 5: judged, not trained."""
         self.rows.append(Row("real data", "floor", real_data(self.reference)))
         spec, train = self.data.spec, self.reference.train
-        noise = evaluate(UniformNoise(spec, train), self.data, reference=self.reference)
+        uniform = UniformLevels(spec) if spec.kind == "text" else UniformNoise(spec, train)
+        noise = evaluate(uniform, self.data, reference=self.reference)
         self.rows.append(Row("noise", "ceiling", noise))
-        if spec.discrete:
+        if spec.kind == "text":
+            runs = runs_of(self.data.split("train"))
+            for order in ORDERS:
+                result = evaluate(NGram(spec, runs, order), self.data, reference=self.reference)
+                self.rows.append(Row(f"{order}-gram", "baseline", result))
+        elif spec.discrete:
             histogram = evaluate(Histogram(spec, train), self.data, reference=self.reference)
             self.rows.append(Row("histogram", "baseline", histogram))
 

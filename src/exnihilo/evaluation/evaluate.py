@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exnihilo.core import Data, DataError, GenerativeModel, TrainingError
+from exnihilo.core import Data, DataError, DataSpec, GenerativeModel, TrainingError
 from exnihilo.evaluation import coverage, distances, memorisation
 from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, likelihood
 from exnihilo.evaluation.modes import conditional_accuracy, mode_values
+from exnihilo.evaluation.normalisers import estimated_values
 from exnihilo.evaluation.reference import Reference, confident_share
 from exnihilo.evaluation.speed import network_evaluations, numbers, timed_samples
 from exnihilo.evaluation.statistics import FeatureStatistics
+from exnihilo.evaluation.texts import text_values
 from exnihilo.evaluation.units import in_units_of, same_units
 from exnihilo.evaluation.value import Value, exactly
 
 KEPT = 5000  # samples kept for their nearest neighbours
-SHOWN = 64  # samples kept for pictures; more of what is shown as points or histograms
-SCATTERED = 500
+SHOWN, SCATTERED = 64, 500
 RECONSTRUCTED = 256
 
 
@@ -93,7 +94,8 @@ def evaluate(
     """
     mine, theirs = model.spec, data.spec
     shaped = mine.kind == "table" or mine.shape == theirs.shape  # a table is encoded anew, whatever its width
-    if (mine.kind, mine.levels) != (theirs.kind, theirs.levels) or not shaped:
+    levels = mine.kind == "text" or mine.levels == theirs.levels  # so is a text, whatever its vocabulary
+    if mine.kind != theirs.kind or not levels or not shaped:
         raise DataError(
             f"{model.recipe} was made for {mine.kind} data of shape {mine.shape} and {mine.levels} levels; these are"
             f" {theirs.kind} data of shape {theirs.shape} and {theirs.levels} levels."
@@ -118,6 +120,7 @@ def evaluate(
         result.values[key] = value
         parts = f"{getattr(data, 'source', '')} {reference.split} n={min(len(test), GAP_EXAMPLES)}"
         result.values |= bound_parts(model, test, parts, seed=seed)
+    result.values |= estimated_values(model, test, protocol, seed=seed)
     if "reconstruct" in model.capabilities and _compresses(model, test.x[:1]):
         result.values["reconstruction"] = _reconstruction(model, test.x, protocol)
     result.values["numbers"] = exactly(numbers(model), 1, "learned numbers in the model")
@@ -165,15 +168,21 @@ def _judge_samples(model: GenerativeModel, reference: Reference, result: Result)
     index = _originality(samples, reference, result)
     result.values |= class_values(samples, index, reference)
     result.values |= mode_values(samples, reference.data, reference.protocol)
+    result.values |= text_values(samples, reference)
     result.values |= conditional_accuracy(model, reference)
     protocol = f"samples a second, drawn {piece} at a time, {torch.get_num_threads()} thread(s)"
     rate = reference.n / max(seconds, 1e-9)
     result.values["samples_per_second"] = Value(rate, min(*rates, rate), max(*rates, rate), reference.n, protocol)
     if calls is not None:
         result.values["network_evaluations"] = exactly(calls, 1, "calls of the largest network per draw")
-    shown = SHOWN if model.spec.kind == "image" else SCATTERED
+    shown = shown_of(model.spec)
     result.samples = samples[:shown].clone()
     result.neighbours = reference.train.x[index[:shown]].clone()
+
+
+def shown_of(spec: DataSpec) -> int:
+    """Samples that are kept to be shown: more of what is shown as points or histograms."""
+    return SCATTERED if spec.kind in ("vector", "table") else SHOWN
 
 
 def feature_values(fake: FeatureStatistics, reference: Reference) -> dict[str, Value]:
@@ -212,12 +221,13 @@ def feature_values(fake: FeatureStatistics, reference: Reference) -> dict[str, V
 
 def _originality(samples: Tensor, reference: Reference, result: Result) -> Tensor:
     """How far the samples lie from the training examples; returns the number of the nearest one of each."""
-    distance, index = memorisation.nearest(samples, reference.train.x)
+    place = reference.place(samples)
+    distance, index = memorisation.nearest(place, reference.train_place)
     fresh = reference.fresh_distance
-    protocol = f"nearest of {len(reference.train)} training examples in model space | {reference.protocol}"
+    protocol = f"nearest of {len(reference.train)} training examples in {reference.space} | {reference.protocol}"
     value, low, high = memorisation.distance_ratio(distance, fresh, reference.seed)
     result.values["distance_ratio"] = Value(value, low, high, len(distance), f"median distance ratio, {protocol}")
-    prefers = memorisation.preference(distance, memorisation.nearest(samples, reference.unseen.x)[0])
+    prefers = memorisation.preference(distance, memorisation.nearest(place, reference.unseen_place)[0])
     value, low, high = memorisation.distance_ratio(prefers, reference.fresh_preference, reference.seed)
     result.values["preference_ratio"] = Value(
         value, low, high, len(prefers), f"median of nearest training over nearest unseen example, {protocol}",

@@ -26,13 +26,25 @@ class Unit:
     divisor: float
 
     @classmethod
-    def of(cls, spec: DataSpec) -> Unit:
-        """Bits per dimension of the levels where data have levels, else nats per row or per standardised vector."""
+    def of(cls, spec: DataSpec, x: Tensor) -> Unit:
+        """Bits per character of texts x, bits per dimension of other levels, else nats per row or standardised vector.
+
+        The name holds all that has to be equal for two figures to be comparable: also the tokens and the window, at
+        whose beginning nothing is known of what came before, and the rate of sound.
+        """
+        if spec.kind == "text":
+            what = "byte" if spec.tokens == "bytes" else "character"
+            windows = f"windows of {spec.size} {'byte pairs' if spec.tokens == 'bpe' else spec.tokens}"
+            name = f"bits per {what}, {windows} out of {spec.levels:,}, each from its beginning"
+            letters = sum(map(len, spec.decode(x))) / len(x) if spec.tokens == "bpe" else spec.size
+            return cls(name, f"bits_per_{what}", letters * math.log(2))
+        rate = f" at {spec.rate:,.0f} samples a second" if spec.rate else ""
         if spec.discrete:
-            return cls("bits per dimension of the raw levels", "bits_per_dim", spec.size * math.log(2))
+            name = f"bits per dimension of the raw levels{rate and f', {spec.levels} by the mu-law{rate}'}"
+            return cls(name, "bits_per_dim", spec.size * math.log(2))
         if spec.kind == "table":
             return cls("nats per row, whole numbers and categories counted as probabilities", "nats", 1.0)
-        return cls("nats per example, in standardised units", "nats", 1.0)
+        return cls(f"nats per example, {'waveforms' + rate if rate else 'in standardised units'}", "nats", 1.0)
 
 
 @torch.no_grad()
@@ -95,7 +107,7 @@ def likelihood(model: GenerativeModel, batch: Batch, protocol: str, *, seed: int
     Comparable between exact masses, bounds and dequantised densities in one direction only: a bound may be worse than
     the truth, never better. Densities of data with few levels lose to models of the levels by construction.
     """
-    unit = Unit.of(model.spec)
+    unit = Unit.of(model.spec, batch.x.cpu())
     nats, quality = log_likelihood(model, batch, seed=seed)
     figures = -nats / unit.divisor
     lost = int((~figures.isfinite()).sum())

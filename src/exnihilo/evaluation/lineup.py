@@ -15,7 +15,9 @@ LINE_UPS: dict[str, tuple[str, ...]] = {
     "image": ("vae", "dcgan", "pixelcnn", "flow_matching", "rbm", "gmm", "kde"),
     "vector": ("vae", "gan", "realnvp", "flow_matching", "pca", "gmm", "kde"),
     "table": ("vae", "gan", "realnvp", "flow_matching", "pca", "gmm", "kde"),
-    "series": ("vae", "autoencoder", "pca", "gmm", "kde"),
+    "series": ("vae", "wgan_gp", "wavenet", "deep_ar", "hmm", "gmm", "kde"),
+    "audio": ("wavenet", "vae", "wgan_gp", "gmm"),
+    "text": ("gpt",),
 }
 
 #: Rows that stand in every comparison, beside real data, noise and independent histograms.
@@ -66,11 +68,10 @@ def parse_entry(text: str, spec: DataSpec, *, baseline: bool = False) -> Entry:
 
 def line_up(names: Sequence[str] | None, spec: DataSpec) -> list[Entry]:
     """The named models, or those that suit the data's kind, and the classical rows; none of them twice."""
-    chosen = list(names or [name for name in LINE_UPS.get(spec.kind, ()) if name in RECIPES])
-    if not chosen:
-        raise ModelError(f"There is no line-up for {spec.kind} data yet. Name the models to compare.")
+    fitting = {name for name, recipe in RECIPES.items() if spec.kind in recipe.kinds}
+    chosen = list(names or [name for name in LINE_UPS[spec.kind] if name in fitting])
     entries = [parse_entry(name, spec) for name in chosen]
-    classical = [name for name in CLASSICAL if name.partition(":")[0] in RECIPES]
+    classical = [name for name in CLASSICAL if name.partition(":")[0] in fitting]
     entries += [parse_entry(name, spec, baseline=True) for name in classical]
     unique: dict[str, Entry] = {}
     for entry in entries:

@@ -58,7 +58,7 @@ def named(reference: Reference, x: Tensor) -> Tensor:
     assert reference.train.label is not None
     known = reference.train[reference.train.label >= 0]
     assert known.label is not None
-    return known.label[nearest(x, known.x)[1]]
+    return known.label[nearest(reference.place(x), reference.place(known.x))[1]]
 
 
 def conditional_accuracy(model: GenerativeModel, reference: Reference) -> dict[str, Value]:

@@ -16,6 +16,7 @@ from exnihilo.evaluation.rows import Row
 INK, GREY, LINE = "#1f2937", "#6b7280", "#e5e7eb"
 PAIRS = 16  # samples in the sheet of nearest training examples
 COLUMNS = 8
+TEXTS, LETTERS = 5, 600  # texts of a model in the page, and letters of each
 
 
 def _figure(width: float, height: float) -> Any:
@@ -90,9 +91,10 @@ def trilemma(rows: Sequence[Row]) -> bytes | None:
     axes.margins(x=0.14)
     axes.set_xlabel("samples a second  →  faster", color=INK, fontsize=9)
     axes.set_ylabel("distance to real data (floor = 1)  →  better", color=INK, fontsize=9)
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.12g}")
     if any(row.ranked for row in shown):
         bar = figure.colorbar(colours, ax=axes, fraction=0.04, pad=0.02)
@@ -145,7 +147,7 @@ def curves(rows: Sequence[Row]) -> bytes | None:
         return None
     wide = min(4, len(shown))
     tall = -(-len(shown) // wide)
-    figure = _figure(2.6 * wide if wide > 1 else 4.0, 2.1 * tall)
+    figure = _figure(max(6.6, 2.6 * wide), 2.1 * tall if wide > 1 else 3.0)
     for place, row in enumerate(shown, start=1):
         axes = _axes(figure, tall, wide, place)
         names = [name for name in row.journal[-1] if name.startswith("validation/")]
@@ -172,8 +174,19 @@ def _losses(line: Mapping[str, object]) -> list[str]:
 
 
 def samples(spec: DataSpec, result: Result) -> Any | None:
-    """The first samples, not chosen, as one picture (a PIL image); None where there are none."""
+    """The first samples, not chosen, as one picture (a PIL image): a grid, plots, lines, spectrograms, a page.
+
+    None where there are none.
+    """
     return None if result.samples is None else picture(spec, result.samples, columns=COLUMNS)
+
+
+def passages(spec: DataSpec, result: Result) -> list[str]:
+    """The first sampled texts, not chosen, cut where they are long; nothing of other data."""
+    if spec.kind != "text" or result.samples is None:
+        return []
+    texts = spec.decode(result.samples[:TEXTS])
+    return [text if len(text) <= LETTERS else text[: LETTERS - 1] + "…" for text in texts]
 
 
 def neighbours(spec: DataSpec, result: Result) -> Any | None:

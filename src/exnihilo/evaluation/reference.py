@@ -90,6 +90,26 @@ class Reference:
         """What the Frechet distance of a perfect model is expected to be at these counts."""
         return frechet_bias(self.real.gaussian.covariance, self.n, self.real.n)
 
+    def place(self, x: Tensor) -> Tensor:
+        """[N, ...] where neighbours of examples are looked for: model space, but the features of texts and sounds,
+        whose every entry changes where they are shifted in time."""
+        return self.extractor.features(x) if self.data.spec.kind in ("text", "audio") else x
+
+    @property
+    def space(self) -> str:
+        """What `place` leads to, in words."""
+        return "its features" if self.data.spec.kind in ("text", "audio") else "model space"
+
+    @cached_property
+    def train_place(self) -> Tensor:
+        """Of the training examples."""
+        return self.place(self.train.x)
+
+    @cached_property
+    def unseen_place(self) -> Tensor:
+        """Of real examples that no model was trained on."""
+        return self.place(self.unseen.x)
+
     @cached_property
     def unseen(self) -> Batch:
         """Real examples that no model was trained on: the split, unless that is the training split."""
@@ -97,13 +117,13 @@ class Reference:
 
     @cached_property
     def fresh_distance(self) -> Tensor:
-        """[N] how far fresh examples lie from their nearest training examples, in model space."""
-        return nearest(self.unseen.x, self.train.x)[0]
+        """[N] how far fresh examples lie from their nearest training examples, see `place`."""
+        return nearest(self.unseen_place, self.train_place)[0]
 
     @cached_property
     def fresh_preference(self) -> Tensor:
         """[N] how many times as far fresh examples lie from training examples as from each other."""
-        return preference(self.fresh_distance, nearest(self.unseen.x, self.unseen.x, others=True)[0])
+        return preference(self.fresh_distance, nearest(self.unseen_place, self.unseen_place, others=True)[0])
 
     @cached_property
     def confident(self) -> float | None:

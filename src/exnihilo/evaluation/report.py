@@ -179,6 +179,8 @@ class Report:
             ]
             for sheet in ("samples", "neighbours")
         }
+        if self.reference.data.spec.kind == "text":
+            sheets["samples"] = []  # they stand in the page as what they are
         return environment.from_string(TEMPLATE.read_text()).render(
             report=self,
             data=self.reference.data,
@@ -187,6 +189,9 @@ class Report:
             images=inside,
             sheets=sheets,
             protocols=self._protocols(),
+            passages=[
+                (row, pictures.passages(self.reference.data.spec, row.result)) for row in self.ordered if row.result
+            ],
             counts={name: len(self.reference.data.split(name)) for name in ("train", "validation", "test")},
             short=short,
             copying=memorisation.COPYING,

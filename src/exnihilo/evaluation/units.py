@@ -15,7 +15,12 @@ from exnihilo.data import Dataset
 def same_units(mine: DataSpec, theirs: DataSpec) -> bool:
     """Whether equal examples are equal tensors under both descriptions, and equal classes equal numbers."""
     classes = not mine.classes or not theirs.classes or mine.class_names == theirs.class_names
-    return mine.columns == theirs.columns and classes
+    return _values(mine) == _values(theirs) and mine.rate == theirs.rate and classes
+
+
+def _values(spec: DataSpec) -> tuple[object, ...]:
+    """What says which number stands for a raw value: scales and categories, or tokens and their order."""
+    return spec.columns, spec.tokens, spec.vocabulary, spec.merges
 
 
 def in_units_of(spec: DataSpec, data: Data) -> Data:
@@ -23,18 +28,23 @@ def in_units_of(spec: DataSpec, data: Data) -> Data:
 
     Every data set is standardised by its own training split, so a number of another set stands for another raw value,
     and figures taken on it would be of nothing. Classes go by their names; those that `spec` lacks become unknown. A
-    column or a category that `spec` lacks is a DataError. Masks are left out.
+    column, a category or a token that `spec` lacks is a DataError, as is sound of another rate. Masks are left out.
     """
     theirs = data.spec
     if same_units(spec, theirs):
         return data
+    if spec.rate != theirs.rate:
+        raise DataError(
+            f"The model knows sound at {spec.rate:,.0f} samples a second, and these data have {theirs.rate:,.0f}. Load"
+            f" them with -d rate={spec.rate:.0f}."
+        )
     if not isinstance(data, Dataset):
         raise DataError(
             "The model was trained on data in other units. Load these by load_data, which can convert them."
         )
 
     def convert(batch: Batch) -> Batch:
-        x = batch.x if spec.columns == theirs.columns else spec.encode(theirs.decode(batch.x))
+        x = batch.x if _values(spec) == _values(theirs) else spec.encode(theirs.decode(batch.x))
         return batch.replace(x=x, label=None if batch.label is None else number[batch.label], mask=None)
 
     places = [spec.class_names.index(name) if name in spec.class_names else -1 for name in theirs.class_names]

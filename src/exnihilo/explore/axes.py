@@ -38,8 +38,17 @@ class Axes:
         )
 
 
-def axes_of(codes: Tensor, kind: AxesName, coordinates: Coordinates = None, most: int | None = None) -> Axes:
-    """The axes of codes [N, ...]: the named ones, or all - at most `most`, those of the largest variance."""
+def axes_of(
+    codes: Tensor,
+    kind: AxesName,
+    coordinates: Coordinates = None,
+    most: int | None = None,
+    names: Sequence[str] = (),
+) -> Axes:
+    """The axes of codes [N, ...]: the chosen ones, or all - at most `most`, those of the largest variance.
+
+    names: of the coordinates; by default z0, z1, ...
+    """
     rows = codes.flatten(1)
     size = rows.shape[1]
     location = rows.mean(dim=0)
@@ -56,7 +65,7 @@ def axes_of(codes: Tensor, kind: AxesName, coordinates: Coordinates = None, most
         chosen = sorted(spread.argsort(descending=True, stable=True)[:most].tolist())
     directions = torch.zeros(len(chosen), size).to(rows)
     directions[range(len(chosen)), list(chosen)] = 1.0
-    return Axes(tuple(f"z{k}" for k in chosen), location, directions, spread[list(chosen)])
+    return Axes(tuple(names[k] if names else f"z{k}" for k in chosen), location, directions, spread[list(chosen)])
 
 
 def _checked(coordinates: int | Sequence[int], count: int, kind: AxesName) -> Sequence[int]:

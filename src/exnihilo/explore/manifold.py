@@ -58,7 +58,7 @@ def manifold(
     kind = axes or ("coordinates" if size == 2 or coordinates is not None else "principal")
     if coordinates is None:
         coordinates = (0, 1)
-    found = axes_of(codes, kind, coordinates)
+    found = axes_of(codes, kind, coordinates, names=model.code_names)
     if len(found.names) != 2:
         raise OptionError(f"{len(found.names)} coordinates make no plane. Name two, such as 0,1.")
     probabilities = torch.linspace(EDGE, 1 - EDGE, steps, dtype=torch.float64)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from exnihilo.core import DataError, DataSpec
 from exnihilo.data.render import as_bytes, column_names, decoded_frame
+from exnihilo.explore.sketches import sketches
 
 CELL, SMALL_CELL, GAP = 64, 40, 3  # pixels
 DOTS, PLOT_DOTS = 100, 140  # an inch
@@ -56,14 +57,15 @@ def signed(value: float) -> str:
 
 
 def layout_of(spec: DataSpec) -> Literal["grid", "points", "sheet"]:
-    """How examples are shown: pictures (also square vectors of two levels), points of a plane, or lists of values."""
+    """How examples are shown: pictures (also square vectors of two levels, and series and sounds as sketches), points
+    of a plane, or lists of values."""
     square = math.isqrt(spec.size) ** 2 == spec.size > 4
-    if spec.kind == "image" or (spec.kind == "vector" and spec.levels == 2 and square):
+    if spec.kind in ("image", "series", "audio") or (spec.kind == "vector" and spec.levels == 2 and square):
         return "grid"
     if spec.kind == "vector" and spec.shape == (2,):
         return "points"
     if spec.kind not in ("vector", "table"):
-        raise DataError(f"{spec.kind} data cannot be shown as a picture yet.")
+        raise DataError("Texts are read, not seen: print `model.spec.decode(...)` of the examples.")
     return "sheet"
 
 
@@ -77,10 +79,12 @@ def _bytes(spec: DataSpec, x: Tensor) -> np.ndarray:
     flat = flat.nan_to_num()
     if spec.kind == "image":
         raw = as_bytes(spec, flat)
+    elif spec.kind in ("series", "audio"):
+        raw = sketches(spec, flat)
     else:
         side = math.isqrt(spec.size)
         raw = (flat.view(-1, side, side).clamp(0, 1) * 255).round().numpy().astype(np.uint8)
-    raw = raw if raw.ndim == 4 else np.repeat(raw[..., None], 3, axis=-1)
+    raw = raw.copy() if raw.ndim == 4 else np.repeat(raw[..., None], 3, axis=-1)
     raw[empty] = 255
     return raw.reshape(*x.shape[:2], *raw.shape[1:])
 

@@ -71,7 +71,7 @@ def traverse(
         raise OptionError(
             f"span={span:g}, steps={steps}, rows={rows}: span must be above 0, steps 2 and rows 1 or more."
         )
-    found = axes_of(codes, axes, coordinates, CANDIDATES)
+    found = axes_of(codes, axes, coordinates, CANDIDATES, model.code_names)
     origin = found.location if start is None else start.flatten()
     latent, shape = codes.shape[1:], model.spec.shape
     count = len(found.names)

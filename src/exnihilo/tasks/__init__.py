@@ -4,7 +4,9 @@ from exnihilo.tasks.anomaly_scores import Scorer, scores_of
 from exnihilo.tasks.attack import Attacked, attack, attackable
 from exnihilo.tasks.balance import Balanced, balance, group_accuracy, group_figures
 from exnihilo.tasks.classes import only_classes, without_classes
+from exnihilo.tasks.compress import Compressed, compress, compress_text, decompress, decompress_text
 from exnihilo.tasks.detect import Detected, detect, rows_of_table
+from exnihilo.tasks.forecast import Forecast, forecast, forecast_ahead
 from exnihilo.tasks.gaps import hide, with_gaps
 from exnihilo.tasks.impute import Filled, fill, impute
 from exnihilo.tasks.judged import Judged
@@ -14,8 +16,9 @@ from exnihilo.tasks.represent import initialise, represent
 from exnihilo.tasks.tables import FilledTable, fill_table
 
 __all__ = [
-    "Attacked", "Balanced", "Detected", "Filled", "FilledTable", "Judged", "Rareness", "Scorer", "attack", "attackable",
-    "auroc", "average_precision", "balance", "detect", "fgsm", "fill", "fill_table", "group_accuracy", "group_figures",
-    "hide", "impute", "initialise", "iterative", "only_classes", "represent", "rows_of_table", "scores_of",
-    "universal", "with_gaps", "without_classes",
+    "Attacked", "Balanced", "Compressed", "Detected", "Filled", "FilledTable", "Forecast", "Judged", "Rareness",
+    "Scorer", "attack", "attackable", "auroc", "average_precision", "balance", "compress", "compress_text",
+    "decompress", "decompress_text", "detect", "fgsm", "fill", "fill_table", "forecast", "forecast_ahead",
+    "group_accuracy", "group_figures", "hide", "impute", "initialise", "iterative", "only_classes", "represent",
+    "rows_of_table", "scores_of", "universal", "with_gaps", "without_classes",
 ]  # fmt: skip

@@ -63,13 +63,14 @@ def device_of(model: GenerativeModel) -> torch.device:
 def fitting(model: GenerativeModel, data: Data) -> Data:
     """The data as the model reads them: other rows of the same columns may have another mean and scale.
 
-    A DataError where they are of another kind or shape, or have other columns or categories.
+    A DataError where they are of another kind or shape, or have other columns, categories, tokens or another rate.
     """
     mine, theirs = model.spec, data.spec
     if _form(mine) != _form(theirs):
         raise DataError(
             f"{model.recipe} was made for {mine.kind} data of shape {mine.shape}; these are {theirs.kind} data of shape"
-            f" {theirs.shape}, or of other columns, categories or levels. Name data that are read as those of the run."
+            f" {theirs.shape}, or of other columns, categories, levels, tokens or rate. Name data that are read as"
+            " those of the run."
         )
     if mine.columns == theirs.columns:
         return data
@@ -82,4 +83,4 @@ def fitting(model: GenerativeModel, data: Data) -> Data:
 
 def _form(spec: DataSpec) -> tuple[object, ...]:
     columns = tuple((column.name, column.kind, column.categories, column.missing) for column in spec.columns)
-    return spec.kind, spec.shape, spec.levels, columns
+    return spec.kind, spec.shape, spec.levels, columns, spec.tokens, spec.vocabulary, spec.merges, spec.rate

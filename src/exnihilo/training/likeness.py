@@ -90,7 +90,7 @@ class Looks(Hook):
         if self.likeness is None:
             return {}
         label = self.real.label if model.labelled else None
-        given = self.real.given if isinstance(self.real.given, Tensor) else None
+        given = self.real.given if "given" in model.takes and isinstance(self.real.given, Tensor) else None
         with trainer.averaged(), torch.no_grad(), seeded("look"):
             samples = model.sample(len(self.real), seed=0, label=label, given=given)
             samples = model.spec.quantise(samples)

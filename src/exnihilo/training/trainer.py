@@ -159,7 +159,7 @@ class Trainer:
             self.optimizers = {}
         train = self.data.split("train")
         self.view = stage.view(train) if stage.view is not None else train
-        self.validation = self.data.split("validation").first(VALIDATED).to(self.hardware.device)
+        self.validation = self.data.split("validation").spread(VALIDATED).to(self.hardware.device)
         self._seat(list(stage.players()))
         if self.good is None or self.good.place.stage != self.place.stage:
             self.good = self.capture()
