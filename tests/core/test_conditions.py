@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from exnihilo.core import Attribute, DataError, DataSpec, Noise
-from exnihilo.core.conditions import Conditions, resolve_conditions
+from exnihilo.core import Attribute, DataError, DataSpec, Noise, Unsupported
+from exnihilo.core.conditions import Conditions, require_taken, resolve_conditions
 from tests.core.models import CLASSES
 
 FACES = DataSpec(
@@ -71,3 +71,11 @@ def test_the_parts_of_a_request_go_to_the_samples_they_belong_to() -> None:
     part = resolve(n=5, label=["ant", "bee", "cat", "bee", "ant"]).part(1, 3, torch.device("cpu"))
     assert part.label.tolist() == [1, 2]
     assert part.given is None
+
+
+def test_what_a_model_would_not_look_at_is_refused() -> None:
+    require_taken(Conditions(attributes={"smile": "yes"}, label="ant"), frozenset({"attributes"}), "ddpm")
+    with pytest.raises(Unsupported, match=r"ddpm take no `given`, so it would change nothing\. It takes attributes\."):
+        require_taken(Conditions(given=torch.zeros(2, 1)), frozenset({"attributes"}), "ddpm")
+    with pytest.raises(Unsupported, match=r"gan take no `mask`, so it would change nothing\. No model does"):
+        require_taken(Conditions(mask=torch.zeros(2, 1)), frozenset(), "gan")

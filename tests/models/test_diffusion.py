@@ -247,7 +247,7 @@ def test_the_bound_of_gaussian_data_is_its_closed_form() -> None:
     path, n, mean, d = Discrete(linear_betas(100)), 20000, 0.5, 0.25
     x = mean + math.sqrt(d) * Noise(7, n).normal(2, dtype=torch.float64)
     denoise = exact_denoiser(path, mean, d)
-    bound = diffusion_bound(lambda noisy, t: denoise(noisy, t).data, path, x, Noise(0, n), 8, None)
+    bound = diffusion_bound(denoise, path, x, Noise(0, n), 8, None)
     signal = path.signal
     ratio = signal / (1 - signal)
     middle = 0.5 * ((ratio[1:-1] - ratio[2:]) * d / (1 + ratio[2:] * d)).sum()  # a Riemann sum over the levels

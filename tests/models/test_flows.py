@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.core import Batch, Column, DataError, DataSpec, ModelError, Noise, Unsupported, create
+from exnihilo.core import Batch, Column, DataError, DataSpec, ModelError, Noise, OptionError, Unsupported, create
 from exnihilo.models.flows import Flow, StandardLogistic
 from exnihilo.models.flows.couplings import noise_couplings
 from exnihilo.nets.mlp import MLP
@@ -103,15 +103,17 @@ def test_every_density_integrates_to_one(flow: str) -> None:
 def test_every_density_is_finite_far_out_and_in_half_precision(flow: str) -> None:
     name, options = FLOWS[flow]
     model = shaken(SPECS["vector"], 0.1, name, **options)
-    x = (50 * torch.randn(4, 13).sign()).requires_grad_()
+    x = (torch.tensor([1.0, 50.0, 1e3, 1e6])[:, None] * torch.randn(4, 13).sign()).requires_grad_()
     model.log_prob(x).sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half, near = model.log_prob(x.detach()), model.log_prob(x.detach() / 50)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        half, near = model.log_prob(x), model.log_prob(x[:1] / 2)
+        drawn = model.decode(torch.randn(3, 13))
     assert half.dtype == torch.float32
     assert half.isfinite().all()
-    torch.testing.assert_close(near, model.log_prob(x.detach() / 50), atol=0.5, rtol=0.02)
+    assert drawn.isfinite().all()
+    torch.testing.assert_close(near, model.log_prob(x[:1] / 2).detach(), atol=0.5, rtol=0.02)
 
 
 @pytest.mark.parametrize("name", ["glow", "nsf", "flow_pp", "residual_flow"])
@@ -165,6 +167,73 @@ def test_a_masked_flow_learns_a_gaussians_factor() -> None:
         optimizer.step()
     entropy = 1.5 * (1 + math.log(2 * math.pi)) + factor.diagonal().log().sum().item()
     assert -model.log_prob(x).mean().item() == pytest.approx(entropy, abs=0.04)
+
+
+# -- classes ---------------------------------------------------------------------------------------------------------
+
+LABELLED = {
+    "plane": DataSpec("vector", (2,), classes=3, class_shares=(0.5, 0.3, 0.2)),
+    "large": DataSpec("image", (1, 14, 13), levels=4, classes=2, class_shares=(0.6, 0.4)),
+}
+#: Every flow that takes a class, as (options, smallest sizes).
+CONDITIONAL: dict[str, dict[str, object]] = {
+    "nice": {"depth": 2},
+    "realnvp": {"depth": 4},
+    "glow": {"depth": 2},
+    "nsf": {"depth": 2},
+    "maf": {"depth": 2},
+    "iaf": {"depth": 2},
+}
+
+
+@pytest.mark.parametrize("name", CONDITIONAL)
+def test_classes_by_bayes_rule(name: str) -> None:
+    model = shaken(LABELLED["plane"], 0.1, name, conditional=True, **CONDITIONAL[name])
+    line = torch.linspace(-8, 8, 161)
+    x = torch.cartesian_prod(line, line)
+    with torch.no_grad():
+        each = torch.stack([model.log_prob(x, label=torch.full((len(x),), c)) for c in range(3)], dim=1)
+        joint = each + torch.tensor([0.5, 0.3, 0.2]).log()
+        torch.testing.assert_close(model.log_prob(x), joint.logsumexp(dim=1), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(model.classify(x[:50]), joint[:50].log_softmax(dim=1), atol=1e-4, rtol=1e-4)
+    for total in each.exp().sum(dim=0) * 0.1**2:
+        assert float(total) == pytest.approx(1, abs=2e-2)
+    assert each[:, :2].diff(dim=1).abs().max() > 1e-2
+    assert "classify" in model.capabilities
+    assert not torch.equal(model.sample(20, seed=0, label=0), model.sample(20, seed=0, label=1))
+    with pytest.raises(OptionError, match="labels"):
+        create(name, PLANE, conditional=True)
+
+
+@pytest.mark.parametrize("name", [name for name in CONDITIONAL if name != "iaf"])
+def test_given_the_class_it_inverts(name: str) -> None:
+    spec = LABELLED["large"] if name in ("realnvp", "glow", "nsf") else LABELLED["plane"]
+    model = shaken(spec, 0.05, name, conditional=True, **CONDITIONAL[name]).double()
+    x, label = torch.randn(3, *spec.shape, dtype=torch.float64), torch.tensor([0, 1, -1])
+    with torch.no_grad():
+        u = model.encode(x, label=label)
+        torch.testing.assert_close(model.decode(u, label=label), x, atol=1e-6, rtol=0)
+        assert not torch.allclose(model.decode(u, label=label.flip(0))[0], x[0], atol=1e-4)
+        torch.testing.assert_close(model.reconstruct(x), x, atol=1e-6, rtol=0)  # without a class as well
+
+
+def test_it_learns_which_class_stands_where() -> None:
+    torch.manual_seed(0)
+    label = torch.arange(400) % 2
+    x = torch.randn(400, 2) * 0.3 + torch.where(label == 0, -1.0, 1.0)[:, None]
+    spec = DataSpec("vector", (2,), classes=2, class_shares=(0.5, 0.5), class_names=("left", "right"))
+    model = create("realnvp", spec, width=16, depth=4, conditional=True)
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model.loss(Batch(x, label))["nats"].backward()
+        optimizer.step()
+    assert model.sample(200, seed=0, label="left").mean() < -0.7
+    assert model.sample(200, seed=0, label="right").mean() > 0.7
+    assert (model.classify(x).argmax(dim=1) == label).float().mean() > 0.97
+    everything = model.sample(400, seed=0)
+    assert 0.4 < (everything.mean(dim=1) > 0).float().mean() < 0.6
+    assert -model.log_prob(x).mean() < -model.log_prob(x, label=1 - label).mean() - 3
 
 
 # -- columns that never change ---------------------------------------------------------------------------------------
@@ -289,7 +358,7 @@ def test_codes_decode_and_have_as_many_numbers(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vector", "odd", "half_odd"])
 def test_log_determinant_is_autograds(name: str) -> None:
-    spec, model = SPECS[name], shaken(SPECS[name]).double()
+    spec, model = SPECS[name], shaken(SPECS[name], by=0.1).double()
     x = torch.randn(spec.shape, dtype=torch.float64)
     jacobian = torch.autograd.functional.jacobian(lambda part: model.encode(part[None])[0], x)
     exact = torch.linalg.slogdet(jacobian.reshape(spec.size, spec.size))[1]

@@ -11,10 +11,14 @@ from torch.nn.functional import softplus
 
 from exnihilo.core import Batch, Column, DataSpec, ModelError, Noise, Player, create, seeded
 from exnihilo.core.optimizers import adam
+from exnihilo.data import load_data
+from exnihilo.evaluation.modes import mode_values
 from exnihilo.models.gans import GAN, R1, GradientPenalty, Objective
 from exnihilo.models.gans.objectives import hinge, least_squares, minimax, nonsaturating, wasserstein
 from exnihilo.models.gans.outputs import TableOutput
+from exnihilo.models.gans.recipes import lazy_r1, sized
 from exnihilo.nets.dcgan import StridedCritic, StridedGenerator
+from exnihilo.training import Budget, Trainer
 
 REAL = torch.tensor([1.2, -0.3, 0.5], dtype=torch.float64)
 FAKE = torch.tensor([-0.7, 0.1, 0.9], dtype=torch.float64)
@@ -351,3 +355,33 @@ def test_sampling_amid_training_leaves_the_players_in_training_mode() -> None:
     model.sample(2, seed=0)
     assert seen == [False]
     assert [part.training for part in model.modules()] == modes
+
+
+# -- a few numbers ---------------------------------------------------------------------------------------------------
+
+
+def test_a_game_on_a_few_numbers_is_small_and_fast_and_its_penalty_light() -> None:
+    few, many, picture = DataSpec("vector", (2,)), DataSpec("vector", (40,)), DataSpec("image", (1, 4, 4), levels=2)
+    assert sized(few, None, None) == (64, 5e-3)
+    assert sized(many, None, None, (128, 2e-3)) == (128, 2e-3)
+    assert sized(few, 9, 0.5) == (9, 0.5)
+    weights = [lazy_r1(2.0, 4, data)["r1"] for data in (few, many, picture)]
+    assert weights == [R1(2 * 2 / 64, 4), R1(2 * 40 / 64, 4), R1(2.0, 4)]
+    assert lazy_r1(0.0, 4, few) == {}
+
+
+def test_a_spectral_critic_is_as_steep_as_it_may_be() -> None:
+    with seeded("steep"):
+        slow, fast = (create("sngan", DataSpec("vector", (2,)), seed=0, width=16, slope=k).critic for k in (1.0, 30.0))
+        x = torch.randn(50, 2)
+    torch.testing.assert_close(30 * slow(x), fast(x))
+    assert torch.autograd.functional.jacobian(lambda p: slow(p).sum(), x).norm(dim=1).max() < 1.05
+
+
+def test_the_ring_is_covered() -> None:
+    """The defaults for a few numbers, in a sixth of twenty seconds."""
+    data = load_data("ring8", noise=0.05)
+    model = create("gan", data, seed=0)
+    Trainer(model, data, Budget(steps=1200), seed=0).run()
+    found = mode_values(model.sample(2500, seed=0), data, "")
+    assert found["modes_covered"].value >= 7

@@ -291,7 +291,7 @@ def test_flips_exchange_a_share_of_real_and_fake() -> None:
 
 
 def test_the_improved_gan_takes_each_technique() -> None:
-    plain = create("improved_gan", DIGITS, width=16, latent=3, smoothing=0.0)
+    plain = create("improved_gan", DIGITS, width=16, latent=3, smoothing=0.0, generator="features")
     assert isinstance(plain, ClassGAN)
     assert set(plain.contents) == {"features"}
     model = create(

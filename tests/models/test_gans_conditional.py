@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Attribute, Batch, Conditions, DataError, DataSpec, ModelError, Noise, create, seeded
+from exnihilo.core import (
+    Attribute,
+    Batch,
+    Conditions,
+    DataError,
+    DataSpec,
+    ModelError,
+    Noise,
+    Unsupported,
+    create,
+    seeded,
+)
 from exnihilo.data import load_data
 from exnihilo.models.gans.conditions import (
     ConditionalGAN,
@@ -186,6 +197,28 @@ def test_a_vector_given_says_where_to_draw() -> None:
         model.sample(2, given=torch.zeros(2, 3))
     with pytest.raises(DataError, match="3 samples need 3 rows of given; 2"):
         model.sample(3, given=torch.zeros(2, 1))
+
+
+def test_what_a_model_is_not_told_is_refused_and_who_would_be_is_named() -> None:
+    data = load_data("ring8", n=200)
+    rows = torch.zeros(2, 1)
+    with pytest.raises(Unsupported, match=r"gan take no `given`.* Models that do: .*cgan.*lapgan"):
+        create("gan", data, width=8).sample(2, given=rows)
+    with pytest.raises(DataError, match="had nothing given beside them"):
+        create("cgan", data, width=8).sample(2, given=rows)
+    with pytest.raises(Unsupported, match=r"cgan take no `mask`.* It takes attributes, given\. No model does"):
+        create("cgan", data, width=8).sample(2, mask=rows)
+
+
+@pytest.mark.parametrize("name", ["cgan", "acgan", "cogan", "infogan", "wgan_gp"])
+def test_games_are_played_on_labelled_series(name: str) -> None:
+    spec = DataSpec("series", (2, 12), classes=2, class_names=("a", "b"), class_shares=(0.5, 0.5), examples=9)
+    model = create(name, spec, width=8)
+    batch = Batch(torch.randn(6, 2, 12), label=torch.tensor([0, 1] * 3))
+    for player in model.players():
+        for term in player.loss(batch).values():
+            assert term.isfinite()
+    assert model.sample(3, seed=0, **({"label": "b"} if model.labelled else {})).shape == (3, 2, 12)
 
 
 def test_where_classes_overlap_acgan_pushes_them_apart_and_cgan_does_not() -> None:

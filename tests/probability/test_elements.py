@@ -136,9 +136,9 @@ def test_mixture_is_the_logit_of_its_distribution_function() -> None:
     mixture = LogisticMixture(2).double()
     x = torch.tensor([[0.3]], dtype=torch.float64)
     parameters = torch.tensor([0.2, -0.1, 0.5, -0.5, 0.4, -0.6, 0.3, -0.2], dtype=torch.float64)[None, :, None]
-    scales = [math.exp(3 * math.tanh(s / 3)) for s in (0.3, -0.2)]
+    scales = [math.exp(s / (1 + abs(s) / 3)) for s in (0.3, -0.2)]
     weights = [1 / (1 + math.exp(-1)), 1 / (1 + math.exp(1))]
     places = [0.4 + mixture.places[0].item(), -0.6 + mixture.places[1].item()]
     heap = sum(w / (1 + math.exp(-(0.3 - m) / s)) for w, m, s in zip(weights, places, scales, strict=True))
-    expected = math.log(heap / (1 - heap)) * math.exp(3 * math.tanh(0.2 / 3)) - 0.1
+    expected = math.log(heap / (1 - heap)) * math.exp(0.2 / (1 + 0.2 / 3)) - 0.1
     assert mixture(x, parameters)[0].item() == pytest.approx(expected, abs=1e-12)

@@ -33,6 +33,5 @@ def estimated_values(model: GenerativeModel, batch: Batch, protocol: str, *, see
         nats = torch.cat([model.energy(part).double().cpu() for part in x.split(256)]) + log_q.double().cpu()
     half = 1.96 * nats.std().item() / math.sqrt(len(nats)) if len(nats) > 1 else math.inf
     mean = nats.mean().item()
-    ends = (mean + value, mean - half + low, mean + half + high)
-    about = f"{unit.name} | {protocol}"
-    return values | {unit.key: Value(*(end / unit.divisor for end in ends), len(nats), about, (OPTIMISTIC,))}
+    figure = Value(mean + value, mean - half + low, mean + half + high, len(nats), "nats per example", (OPTIMISTIC,))
+    return values | {unit.key: figure.scaled(1 / unit.divisor, f"{unit.name} | {protocol}")}

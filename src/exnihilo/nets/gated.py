@@ -42,21 +42,24 @@ class GatedLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.residual = not strict
 
-    def told(self, vector: Tensor | None) -> tuple[Tensor | float, Tensor | float]:
-        """What the vector adds in either stack: [B, 2 width, 1, 1], or 0."""
+    def told(self, vector: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What the vector adds in either stack: [B, 2 width, 1, 1]."""
         if self.tell is None or vector is None:
-            return 0.0, 0.0
+            return None, None
         above, beside = self.tell(vector)[:, :, None, None].chunk(2, dim=1)
         return above, beside
 
-    def up(self, v: Tensor, told: Tensor | float, look: Look) -> tuple[Tensor, Tensor]:
+    def up(self, v: Tensor, told: Tensor | None, look: Look) -> tuple[Tensor, Tensor]:
         """The vertical stack, and what it hands to the horizontal one of the row below."""
-        inside = look.through(self.above, v) + told
+        inside = look.through(self.above, v)
+        inside = inside if told is None else inside + told
         return self.dropout(gate(inside)), self.feed(inside)
 
-    def left(self, h: Tensor, feed: Tensor, told: Tensor | float, look: Look) -> Tensor:
+    def left(self, h: Tensor, feed: Tensor, told: Tensor | None, look: Look) -> Tensor:
         """The horizontal stack."""
-        out = self.mix(self.dropout(gate(look.through(self.beside, h) + feed + told)))
+        inside = look.through(self.beside, h) + feed
+        inside = inside if told is None else inside + told
+        out = self.mix(self.dropout(gate(inside)))
         return h + out if self.residual else out
 
 

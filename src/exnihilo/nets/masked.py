@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear, relu
+from torch.nn.functional import conv2d, linear
 
 from exnihilo.nets.layers import zero_init
 
@@ -42,7 +42,7 @@ class MaskedConv2d(nn.Module):
 
     def __init__(self, kernel: int, groups_in: Tensor, groups_out: Tensor, *, strict: bool = False):
         super().__init__()
-        mask = causal_mask(kernel, groups_in, groups_out, strict)
+        mask = causal_mask(kernel, groups_in, groups_out, strict).float()  # booleans would be converted in every pass
         self.register_buffer("mask", mask, persistent=False)
         self.weight = nn.Parameter(torch.empty(mask.shape))
         self.bias = nn.Parameter(torch.zeros(len(groups_out)))
@@ -70,7 +70,7 @@ class MaskedLinear(nn.Module):
     def __init__(self, degrees_in: Tensor, degrees_out: Tensor, *, strict: bool = False):
         super().__init__()
         mask = degrees_in < degrees_out[:, None] if strict else degrees_in <= degrees_out[:, None]  # [out, in]
-        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mask", mask.float(), persistent=False)
         self.weight = nn.Parameter(torch.empty(mask.shape))
         self.bias = nn.Parameter(torch.zeros(len(degrees_out)))
         bound = 1 / math.sqrt(max(1.0, float(mask.sum()) / len(mask)))
@@ -145,14 +145,42 @@ class FullWalk(Walk):
         return parameters[at((slice(None), *place))]
 
 
-class MADE(CausalNetwork):
-    """A fully connected network with masked weights: entry d depends on the entries before d alone, in an order.
+class MaskedNetwork(CausalNetwork):
+    """Fully connected layers in which a number sees those of lower rank alone: the body of every MADE.
 
-    Germain et al., 2015, arXiv:1502.03509. Hidden units have degrees 1 ... D - 1 in turn, the same in every layer, and
-    see inputs up to their degree. A `vector` is added to every hidden layer; units of degree 0, which exist with one
-    only, see nothing else and tell all entries, the first too. categories: entries are integers, embedded. The answer
-    starts at zero. depth 0: every entry is a linear function of those before it, plus one of the vector.
-    order [D]: the entries, first to last, by their numbers in raster order, which is the default.
+    Germain et al., 2015, arXiv:1502.03509, Eq. 12 and 13. ranks_in, ranks_out: of the inputs and the answers, from 1;
+    hidden: the degrees of every hidden layer, whose units see inputs up to their degree. A `vector` is added to every
+    hidden layer; units of degree 0 see nothing else and tell all answers, the first too. The answer starts at zero.
+    """
+
+    def __init__(self, ranks_in: Tensor, hidden: Sequence[Tensor], ranks_out: Tensor, *, vector: int = 0):
+        super().__init__()
+        self.degrees = [ranks_in, *hidden]
+        self.layers = nn.ModuleList([MaskedLinear(*self.degrees[k : k + 2]) for k in range(len(hidden))])
+        widths = [len(degrees) for degrees in hidden] or [len(ranks_out)]
+        self.shifts = nn.ModuleList([nn.Linear(vector, width, bias=False) for width in widths if vector])
+        self.leave = MaskedLinear(self.degrees[-1], ranks_out, strict=True)
+        zero_init(self.leave)
+
+    def told(self, k: int, h: Tensor, vector: Tensor | None) -> Tensor:
+        """h with what the vector adds to hidden layer k, or to the answer where there is no hidden layer."""
+        return h + self.shifts[k](vector) if len(self.shifts) and vector is not None else h
+
+    def answer(self, h: Tensor, vector: Tensor | None) -> Tensor:
+        """[B, answers] from the inputs [B, inputs]."""
+        for k, layer in enumerate(self.layers):
+            h = self.told(k, layer(h), vector).relu_()  # [B, width]; in place: memory is what takes time here
+        answer = self.leave(h)
+        return answer if len(self.layers) else self.told(0, answer, vector)
+
+
+class MADE(MaskedNetwork):
+    """A masked network of the entries of an example: entry d depends on the entries before d alone, in an order.
+
+    Germain et al., 2015, arXiv:1502.03509. Hidden units have degrees 1 ... D - 1 in turn, the same in every layer
+    (with a vector from 0 on). categories: entries are integers, embedded. depth 0: every entry is a linear function of
+    those before it, plus one of the vector. order [D]: the entries, first to last, by their numbers in raster order,
+    which is the default.
     """
 
     def __init__(
@@ -167,34 +195,17 @@ class MADE(CausalNetwork):
         order: Tensor | None = None,
         degrees: Sequence[Tensor] = (),
     ):
-        super().__init__()
-        self.shape, self.per_entry = tuple(shape), per_entry
-        entries = math.prod(shape)
-        self.sequence = list(range(entries)) if order is None else [int(entry) for entry in order]
+        entries, each = math.prod(shape), min(categories, EMBEDDING) if categories else 1
+        sequence = list(range(entries)) if order is None else [int(entry) for entry in order]
         ranks = torch.empty(entries, dtype=torch.int64)
-        ranks[self.sequence] = torch.arange(entries) + 1
-        self.categories, self.each = categories, min(categories, EMBEDDING) if categories else 1
-        self.read = Categories(categories, self.each) if categories else nn.Identity()
-        degrees = list(degrees) or [hidden_degrees(width, entries, from_zero=vector > 0)] * depth
-        self.degrees = [ranks.repeat_interleave(self.each), *degrees]  # of the inputs and every hidden layer
-        self.layers = nn.ModuleList([MaskedLinear(*self.degrees[k : k + 2]) for k in range(depth)])
-        widths = [width] * depth or [entries * per_entry]
-        self.shifts = nn.ModuleList([nn.Linear(vector, wide, bias=False) for wide in widths if vector])
-        self.leave = MaskedLinear(self.degrees[-1], ranks.repeat(per_entry), strict=True)
-        zero_init(self.leave)
-
-    def shift(self, k: int, vector: Tensor | None) -> Tensor | float:
-        """What the vector adds to hidden layer k, or to the answer where there is none: [B, width], or 0."""
-        return self.shifts[k](vector) if len(self.shifts) and vector is not None else 0.0
+        ranks[sequence] = torch.arange(entries) + 1
+        hidden = list(degrees) or [hidden_degrees(width, entries, from_zero=vector > 0)] * depth
+        super().__init__(ranks.repeat_interleave(each), hidden, ranks.repeat(per_entry), vector=vector)
+        self.shape, self.per_entry, self.sequence, self.categories = tuple(shape), per_entry, sequence, categories
+        self.read = Categories(categories, each) if categories else nn.Identity()
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
-        h = self.read(x.flatten(1))
-        for k, layer in enumerate(self.layers):
-            h = relu(layer(h) + self.shift(k, vector))  # [B, width]
-        answer = self.leave(h)
-        if not len(self.layers):
-            answer = answer + self.shift(0, vector)
-        return answer.view(len(x), -1, *self.shape[1:])
+        return self.answer(self.read(x.flatten(1)), vector).view(len(x), -1, *self.shape[1:])
 
     def order(self) -> Iterator[tuple[int, ...]]:
         return (place_of(entry, self.shape) for entry in self.sequence)
@@ -237,31 +248,44 @@ def entry_at(place: Sequence[int], shape: Sequence[int]) -> int:
 
 
 class MADEWalk(Walk):
-    """Computes every hidden unit once: as soon as the entries that it sees are written."""
+    """Computes every hidden unit once: as soon as the entries that it sees are written.
+
+    Inputs and units stand sorted by their degrees here, so that what is known is always the first so many of a layer,
+    all of whose weights to what is new are open.
+    """
 
     def __init__(self, network: MADE, n: int, vector: Tensor | None):
-        like = network.leave.weight
-        self.network, self.vector, self.known = network, vector, 0
+        like, entries = network.leave.weight, math.prod(network.shape)
+        layers = cast("list[MaskedLinear]", [*network.layers, network.leave])
+        self.network, self.known = network, 0
         self.x = like.new_zeros(n, *network.shape)
         self.values = [like.new_zeros(n, len(degrees)) for degrees in network.degrees]
-        self.weights = [layer.weight * layer.mask for layer in (*network.layers, network.leave)]
-        widths = [len(weight) for weight in self.weights[:-1]] or [len(self.weights[-1])]
-        self.shifts = [like.new_zeros(n, width) + network.shift(k, vector) for k, width in enumerate(widths)]
+        counts = [torch.bincount(degrees, minlength=entries + 1) for degrees in network.degrees]
+        self.ends = [[0, *count.cumsum(dim=0).tolist()] for count in counts]  # [m]: units of a degree below m
+        sorts = [degrees.argsort(stable=True).to(like.device) for degrees in network.degrees]
+        sorts.append(torch.arange(len(network.leave.bias), device=like.device))  # the answers stay where they are
+        self.weights = [layer.weight[sorts[k + 1]][:, sorts[k]] for k, layer in enumerate(layers)]
+        told = len(network.layers) or 1  # layers that the vector reaches
+        self.biases = [
+            (network.told(k, layer.bias, vector) if k < told else layer.bias).expand(n, -1)[:, sorts[k + 1]]
+            for k, layer in enumerate(layers)
+        ]
 
     def predict(self, place: tuple[int, ...]) -> Tensor:
-        network, entry = self.network, entry_at(place, self.network.shape)
-        for k, layer in enumerate(network.layers):
-            new = (network.degrees[k + 1] == self.known).nonzero()[:, 0].to(self.x.device)
-            if len(new):
-                bias = cast("Tensor", layer.bias)[new]
-                inside = linear(self.values[k], self.weights[k][new], bias)
-                self.values[k + 1][:, new] = relu(inside + self.shifts[k][:, new])
-        rows = slice(entry, None, math.prod(network.shape))
-        answer = linear(self.values[-1], self.weights[-1][rows], network.leave.bias[rows])
-        return answer if len(network.layers) else answer + self.shifts[0][:, rows]
+        for k, ends in enumerate(self.ends[1:]):
+            new = slice(ends[self.known], ends[self.known + 1])
+            if new.start < new.stop:
+                self.values[k + 1][:, new] = self._through(k, new).relu_().to(self.x)
+        entry = entry_at(place, self.network.shape)
+        return self._through(-1, slice(entry, None, math.prod(self.network.shape)))
+
+    def _through(self, k: int, rows: slice) -> Tensor:
+        """Some rows of layer k, of what is known."""
+        seen = self.ends[k if k >= 0 else len(self.ends) - 1][self.known + 1]
+        return linear(self.values[k][:, :seen], self.weights[k][rows, :seen]) + self.biases[k][:, rows]
 
     def write(self, place: tuple[int, ...], value: Tensor) -> None:
         super().write(place, value)
-        entry, each = entry_at(place, self.network.shape), self.network.each
-        self.values[0][:, entry * each : (entry + 1) * each] = self.network.read(value[:, None])
         self.known += 1
+        here = slice(self.ends[0][self.known], self.ends[0][self.known + 1])
+        self.values[0][:, here] = self.network.read(value[:, None])

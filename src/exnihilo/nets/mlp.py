@@ -45,20 +45,33 @@ class MLP(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """Residual blocks modulated by a vector: (B, *shape), (B, vector) -> (B, *shape); the last layer starts at zero."""
+    """Residual blocks modulated by a vector: (B, *shape), (B, vector) -> (B, *shape); the last layer starts at zero.
 
-    def __init__(self, shape: Sequence[int], width: int, depth: int, vector: int, dropout: float = 0.0):
+    inputs, outputs: how many times the first dimension of the shape comes in and goes out.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        width: int,
+        depth: int,
+        vector: int,
+        dropout: float = 0.0,
+        *,
+        inputs: int = 1,
+        outputs: int = 1,
+    ):
         super().__init__()
-        size = math.prod(shape)
-        self.enter = nn.Linear(size, width)
+        size, self.shape = math.prod(shape), (outputs * shape[0], *shape[1:])
+        self.enter = nn.Linear(inputs * size, width)
         self.blocks = nn.ModuleList([ResidualBlock(width, vector, dropout) for _ in range(depth)])
-        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), zero_init(nn.Linear(width, size)))
+        self.leave = nn.Sequential(nn.LayerNorm(width), nn.SiLU(), zero_init(nn.Linear(width, outputs * size)))
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
         h = self.enter(x.flatten(1))  # [B, width]
         for block in self.blocks:
             h = block(h, vector)
-        return self.leave(h).view_as(x)
+        return self.leave(h).unflatten(1, self.shape)
 
 
 class ResidualBlock(nn.Module):

@@ -35,7 +35,7 @@ class ShiftedConv(nn.Module):
         self.left, self.right = (columns // 2, columns // 2) if wide else (columns - 1, 0)
         self.weight = nn.Parameter(torch.empty(channels_out, channels_in, rows, columns))
         self.bias = nn.Parameter(torch.zeros(channels_out))
-        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("mask", None if mask is None else mask.float(), persistent=False)
         seen = channels_in * rows * columns if mask is None else float(mask.sum()) / channels_out
         bound = gain / math.sqrt(max(1.0, seen))
         nn.init.uniform_(self.weight, -bound, bound)

@@ -25,7 +25,7 @@ class TimeEmbedding(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, C, H, W), (B, vector) -> (B, C, H, W), for any side; the output starts at zero.
+    """(B, inputs * C, H, W), (B, vector) -> (B, outputs * C, H, W), for any side; the output starts at zero.
 
     Ho et al., 2020, arXiv:2006.11239, appendix B, with the modulation and the vector of Dhariwal & Nichol, 2021,
     arXiv:2105.05233, section 3. `patch` = 2 sees 2 x 2 pixels as one place, three times faster on large pictures;
@@ -34,7 +34,16 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, shape: Sequence[int], width: int, vector: int, *, depth: int = 1, patch: int = 1, attention: int = 0
+        self,
+        shape: Sequence[int],
+        width: int,
+        vector: int,
+        *,
+        depth: int = 1,
+        patch: int = 1,
+        attention: int = 0,
+        inputs: int = 1,
+        outputs: int = 1,
     ):
         super().__init__()
         channels, height, breadth = shape
@@ -45,7 +54,7 @@ class UNet(nn.Module):
         attends = [max(side) <= attention for side in sides]
 
         self.patch = patch
-        self.enter = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+        self.enter = nn.Conv2d(inputs * channels * patch**2, width, 3, padding=1)
         self.down, self.shrink, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         now = width
         for level, after in enumerate(widths):
@@ -58,7 +67,7 @@ class UNet(nn.Module):
             self.up.append(Level(now + after, after, vector, depth, attends[level]))
             now = after
         self.leave = nn.Sequential(
-            norm("group", width), nn.SiLU(), zero_init(nn.Conv2d(width, channels * patch**2, 3, padding=1))
+            norm("group", width), nn.SiLU(), zero_init(nn.Conv2d(width, outputs * channels * patch**2, 3, padding=1))
         )
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class TorchChance:
 
     def bernoulli(self, probability: Tensor) -> Tensor:
         """Zeros and ones of the shape and type of `probability`."""
-        return (torch.rand_like(probability) < probability).to(probability.dtype)
+        return torch.rand_like(probability).lt_(probability)
 
     def like(self, x: Tensor) -> Tensor:
         """Standard normal of the shape of x."""
@@ -50,6 +50,24 @@ def clamped(kernel: Kernel, x: Tensor, mask: Tensor) -> Kernel:
     return lambda state, chance: torch.where(mask, x, kernel(state, chance))
 
 
+def single_sites(log_odds: Callable[[Tensor, int], Tensor], mask: Tensor | None = None) -> Kernel:
+    """A sweep of Gibbs sampling over binary units [B, n], one after the other.
+
+    Geman & Geman, 1984, IEEE PAMI 6:  x_i ~ p(x_i | x_-i). log_odds: (x, i) -> [B], log p(x_i = 1 | x_-i) / p(x_i = 0 |
+    x_-i). mask [B, n]: True where a unit keeps its value, which all others see throughout.
+    """
+
+    def sweep(x: Tensor, chance: Chance) -> Tensor:
+        threshold = torch.special.ndtr(chance.like(x)).logit()  # x_i = 1 with probability P(threshold < log-odds)
+        x = x.clone()
+        for i in range(x.shape[1]):
+            drawn = (log_odds(x, i) > threshold[:, i]).to(x)
+            x[:, i] = drawn if mask is None else torch.where(mask[:, i], x[:, i], drawn)
+        return x
+
+    return sweep
+
+
 class LogEstimate(NamedTuple):
     """The logarithm of a mean of importance weights, in nats.
 
@@ -61,6 +79,15 @@ class LogEstimate(NamedTuple):
     low: float
     high: float
     effective: float  # sample size of the weights
+
+    @classmethod
+    def known(cls, value: float) -> LogEstimate:
+        """A value that is exact."""
+        return cls(value, value, value, math.inf)
+
+    def plus(self, constant: float) -> LogEstimate:
+        """The logarithm of a constant multiple."""
+        return LogEstimate(self.value + constant, self.low + constant, self.high + constant, self.effective)
 
 
 def log_mean_exp(log_weights: Tensor) -> LogEstimate:

@@ -74,7 +74,7 @@ class Continuous(Bijection):
                 return dopri5(slopes, state, start, end)
             return rk4(slopes, state, start, end, self.steps)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         x = x.contiguous()  # forward derivatives write, which an expanded tensor does not take
         trace = self._trace(x)
         z, log_det = self.integrate(lambda t, state: trace(state[0], t), (x, x.new_zeros(len(x))), 0.0, 1.0)
@@ -97,5 +97,5 @@ class Continuous(Bijection):
 
         return estimated
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         return self.integrate(lambda t, state: (self.field(state[0], t),), (u,), 1.0, 0.0)[0]

@@ -26,30 +26,32 @@ class ElementMap(nn.Module):
         raise NotImplementedError
 
 
-class Affine(ElementMap):
-    """y = x exp(s) + t with s = limit tanh(raw), parameters (raw, t).
+def mild(raw: Tensor, bound: float) -> Tensor:
+    """raw / (1 + |raw| / bound): like raw near 0, never beyond the bound; a quarter of the time of a tanh."""
+    return raw / torch.add(1, raw.abs(), alpha=1 / bound)
 
-    Dinh et al., 2017, arXiv:1605.08803, Eq. 7 and Section 4.1. `limit` is learned, one per entry of dimension 1, and
-    starts at 1: without it one extreme example would send exp(s) to infinity.
+
+class Affine(ElementMap):
+    """y = x exp(s) + t with s = `mild`(raw), parameters (raw, t).
+
+    Dinh et al., 2017, arXiv:1605.08803, Eq. 7; the bound (there tanh with a learned factor, Section 4.1) is what keeps
+    a single extreme example from sending exp(s) to infinity.
     """
 
     count = 2
 
-    def __init__(self, entries: int):
+    def __init__(self, bound: float = 3.0):
         super().__init__()
-        self.limit = nn.Parameter(torch.ones(entries))
-
-    def _scale(self, raw: Tensor) -> Tensor:
-        return self.limit.view(-1, *[1] * (raw.ndim - 2)) * raw.tanh()
+        self.bound = bound
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         raw, shift = parameters.unbind(1)
-        log_slope = self._scale(raw)
+        log_slope = mild(raw, self.bound)
         return torch.addcmul(shift, x, log_slope.exp()), log_slope
 
     def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
         raw, shift = parameters.unbind(1)
-        return (y - shift) * self._scale(raw).neg().exp()
+        return (y - shift) * mild(raw, self.bound).neg().exp()
 
 
 class Additive(ElementMap):
@@ -109,10 +111,8 @@ class LogisticMixture(ElementMap):
         stretch, shift = parameters[:, 0], parameters[:, 1]
         logits, locations, log_scales = parameters[:, 2:].chunk(3, dim=1)
         places = self.places.view(-1, *[1] * (parameters.ndim - 2))
-        return self._mild(stretch), shift, logits.log_softmax(dim=1), locations + places, self._mild(log_scales)
-
-    def _mild(self, raw: Tensor) -> Tensor:
-        return self.bound * torch.tanh(raw / self.bound)
+        log_scales = mild(log_scales, self.bound)
+        return mild(stretch, self.bound), shift, logits.log_softmax(dim=1), locations + places, log_scales
 
     @staticmethod
     def _logit(x: Tensor, log_weights: Tensor, locations: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:

@@ -174,8 +174,8 @@ class Categorical(Levels):
         self.per_entry = levels
 
     def entries(self, parameters: Tensor, x: Tensor) -> Tensor:
-        log_p = self.split(parameters).log_softmax(dim=1)
-        return log_p.gather(1, self.index(x).long()[:, None])[:, 0]
+        log_p = self.split(parameters).movedim(1, -1).log_softmax(dim=-1)  # as sequences have them: no copy
+        return log_p.gather(-1, self.index(x).long()[..., None])[..., 0]
 
     def mean(self, parameters: Tensor) -> Tensor:
         p = self.split(parameters).softmax(dim=1).movedim(1, -1)
@@ -184,6 +184,17 @@ class Categorical(Levels):
     def draw(self, parameters: Tensor, noise: Noise) -> Tensor:
         index = noise.categorical(self.split(parameters).movedim(1, -1))
         return self.low + self.step * index.to(parameters)
+
+
+class CategoricalIds(Categorical):
+    """A free probability for every token; x are their ids, 0 ... levels - 1."""
+
+    def __init__(self, levels: int):
+        super().__init__(levels, low=0.0)
+        self.step = 1.0
+
+    def draw(self, parameters: Tensor, noise: Noise) -> Tensor:
+        return super().draw(parameters, noise).long()
 
 
 class DiscretisedLogistic(Levels):

@@ -18,24 +18,6 @@ def places(x: Tensor) -> int:
     return x[0, 0].numel()
 
 
-class Permutation(Bijection):
-    """Dimension 1 in another order: u_k = x_order[k]."""
-
-    order: Tensor
-    back: Tensor
-
-    def __init__(self, order: Tensor):
-        super().__init__()
-        self.register_buffer("order", order)
-        self.register_buffer("back", order.argsort())
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.index_select(1, self.order), x.new_zeros(len(x))
-
-    def inverse(self, u: Tensor) -> Tensor:
-        return u.index_select(1, self.back)
-
-
 class ActNorm(Bijection):
     """u = (x + shift) exp(log_scale), both learned, one of each per entry of dimension 1 (channel, or vector entry).
 
@@ -48,15 +30,16 @@ class ActNorm(Bijection):
         self.floor = floor
         self.shift, self.log_scale = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        u = (x + along(self.shift, x)) * along(self.log_scale, x).exp()
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        scale = self.log_scale.exp()
+        u = torch.addcmul(along(self.shift * scale, x), x, along(scale, x))
         return u, (places(x) * self.log_scale.sum()).expand(len(x))
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         return u * along(self.log_scale, u).neg().exp() - along(self.shift, u)
 
     @torch.no_grad()
-    def initialise(self, x: Tensor) -> None:
+    def initialise(self, x: Tensor, vector: Tensor | None = None) -> None:
         each = x.movedim(1, 0).flatten(1)
         self.shift.copy_(-each.mean(dim=1))
         self.log_scale.copy_(-each.std(dim=1, correction=0).clamp(min=self.floor).log())
@@ -89,14 +72,14 @@ class InvertibleLinear(Bijection):
         lower = self.lower.tril(-1) + torch.eye(len(self.sign), dtype=self.lower.dtype, device=self.lower.device)
         return lower, self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lower, upper = self.factors()
         with torch.autocast(x.device.type, enabled=False):  # half precision would round the density
             matrix = (lower @ upper)[self.order]
             u = (matrix @ x.flatten(2)).view_as(x) if x.ndim > 2 else x @ matrix.T
         return u, (places(x) * self.log_diagonal.sum()).expand(len(x))
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         lower, upper = self.factors()
         y = u.flatten(2) if u.ndim > 2 else u[:, :, None]
         y = y.index_select(1, self.order.argsort())

@@ -1,15 +1,19 @@
-"""Mixture heads: Gaussians for numbers, and logistics that couple the colours of a pixel."""
+"""Heads of numbers - mixtures of Gaussians, Student's t -, and logistics that couple the colours of a pixel."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 from exnihilo.core import Noise
 from exnihilo.probability.distributions import normal_log_prob
 from exnihilo.probability.likelihoods import DiscretisedLogisticMixture, Likelihood, log_logistic_mass
 
 LOG_SIGMAS = (-7.0, 7.0)  # of standardised numbers
+START_DEGREES = 3.0  # of freedom, beyond two: an untrained Student's t has five
 
 
 class MixtureOfGaussians(Likelihood):
@@ -47,6 +51,38 @@ class MixtureOfGaussians(Likelihood):
         chosen = noise.categorical(logits.movedim(1, -1))[:, None]  # [B, 1, C, ...]
         location, log_sigma = locations.gather(1, chosen)[:, 0], log_sigmas.gather(1, chosen)[:, 0]
         return location + log_sigma.exp() * noise.like(location)
+
+
+class StudentT(Likelihood):
+    """Student's t: a location, a scale and 2 + softplus degrees of freedom for every entry, made by the network.
+
+    log p(x) = lgamma((n + 1) / 2) - lgamma(n / 2) - log(n pi) / 2 - log s - (n + 1) / 2 log(1 + (x - m)^2 / (n s^2)).
+    Heavier tails than a Gaussian's, so single jumps spoil little; more than two degrees, so the variance exists.
+    """
+
+    per_entry = 3
+
+    def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Locations, log-scales and degrees of freedom, each [B, C, ...]."""
+        location, log_scale, degrees = self.split(parameters).unbind(dim=1)
+        return location, log_scale.clamp(*LOG_SIGMAS), 2 + softplus(degrees + START_DEGREES)
+
+    def entries(self, parameters: Tensor, x: Tensor) -> Tensor:
+        location, log_scale, n = self.parts(parameters)
+        far = ((x - location) * torch.exp(-log_scale)).square() / n
+        constant = torch.lgamma((n + 1) / 2) - torch.lgamma(n / 2) - 0.5 * torch.log(n * math.pi)
+        return constant - log_scale - (n + 1) / 2 * far.log1p()
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        return self.parts(parameters)[0]
+
+    def draw(self, parameters: Tensor, noise: Noise) -> Tensor:
+        """Exact for any degrees: sqrt(n (u^(-2/n) - 1)) cos(2 pi v) (Bailey, 1994, Mathematics of Computation 62)."""
+        location, log_scale, n = self.parts(parameters)
+        u, v = noise.uniform(2, *location.shape[1:], dtype=torch.float64).unbind(dim=1)
+        log_u = torch.log1p(-u)  # u is never 1
+        radius = (n * torch.expm1(-2 / n * log_u)).sqrt()
+        return location + log_scale.exp() * (radius * torch.cos(2 * math.pi * v)).to(location)
 
 
 def coupled_size(colours: int, components: int) -> int:

@@ -58,6 +58,9 @@ class Path(nn.Module):
         """What a network is told of the time: about [0, 1], spread so that it can tell apart what matters."""
         return t
 
+    def measure(self, x: Tensor) -> None:
+        """Fit to some training data x [N, *shape], before training begins; most paths are the same for all data."""
+
 
 class Straight(Path):
     """alpha = 1 - t, sigma = t: every example travels to its noise in a straight line at constant speed.
@@ -133,24 +136,36 @@ class VarianceExploding(Path):
 
     Song et al., 2021, arXiv:2011.13456, Eq. 30-31, whose SDE has exactly this variance (theirs leaves out the -1, so
     that sigma(0) = low). high: about the largest distance between two examples (Song & Ermon, 2020, arXiv:2006.09011,
-    Technique 1), so that N(0, high^2) and the noisy data are alike.
+    Technique 1), so that N(0, high^2) and the noisy data are alike; None to measure it on the training data.
     """
 
     least = 1e-5
+    high: Tensor
 
-    def __init__(self, low: float = 0.01, high: float = 50.0):
+    def __init__(self, low: float = 0.01, high: float | None = 50.0):
         super().__init__()
-        self.low, self.high = low, high
+        self.low, self.measured = low, high is None
+        self.register_buffer("high", torch.tensor(high or 50.0, dtype=torch.float64))
+
+    def measure(self, x: Tensor) -> None:
+        if self.measured:
+            self.high.copy_(largest_distance(x).clamp(min=2 * self.low))
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        growth = 2 * t.double() * math.log(self.high / self.low)
+        growth = 2 * t.to(self.high) * (self.high / self.low).log()
         return torch.ones_like(t), (self.low * torch.expm1(growth).sqrt()).to(t)
 
     def slopes(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        rate = math.log(self.high / self.low)
-        growth = (2 * t.double() * rate).exp()
+        rate = (self.high / self.low).log()
+        growth = (2 * t.to(self.high) * rate).exp()
         sigma = (growth - 1).sqrt().clamp(min=1e-8)
         return torch.zeros_like(t), (self.low * rate * growth / sigma).to(t)
+
+
+def largest_distance(x: Tensor) -> Tensor:
+    """Between two of the examples x [N, *shape]."""
+    points = x.flatten(1).double()
+    return torch.cdist(points, points).max()
 
 
 class Plain(Path):

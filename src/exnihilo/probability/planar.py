@@ -93,10 +93,10 @@ class PlanarMap(Bijection):
         self.w = nn.Parameter(spread * torch.randn(1, size))
         self.b = nn.Parameter(torch.randn(1))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return Planar(self.u, self.w, self.b)(x)
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         return Planar(self.u, self.w, self.b).inverse(u)
 
 
@@ -113,8 +113,8 @@ class RadialMap(Bijection):
         alpha = softplus(self.a)
         return Radial(self.centre, alpha, softplus(self.b) - alpha)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.radial()(x)
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         return self.radial().inverse(u)

@@ -80,7 +80,7 @@ class Residual(Bijection):
 
         return g
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
         change = self.change()
         if not self.training and x[0].numel() <= WHOLE:
             rows = jacobian(change, x)
@@ -94,7 +94,7 @@ class Residual(Bijection):
             log_det = torch.stack(estimates).mean(dim=0)
         return x + moved, log_det
 
-    def inverse(self, u: Tensor) -> Tensor:
+    def inverse(self, u: Tensor, vector: Tensor | None = None) -> Tensor:
         change, x, near = self.change(), u, 4 * torch.finfo(u.dtype).eps
         for _ in range(self.iterations):
             before, x = x, u - change(x)

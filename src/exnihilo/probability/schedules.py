@@ -10,20 +10,14 @@ from torch import Tensor
 from exnihilo.probability.paths import Path
 
 
-class Discrete(Path):
-    """alpha^2 = prod_{j <= i} (1 - beta_j), sigma^2 = 1 - alpha^2 at t = i / T, for i = 0 ... T.
+class Levels(Path):
+    """alpha^2 = signal[i], sigma^2 = 1 - alpha^2 at t = i / T, for i = 0 ... T; in between alpha^2 is interpolated.
 
-    Ho et al., 2020, arXiv:2006.11239, Eq. 4. One table `signal` of alpha^2 whose index 0 is the clean data (1), so no
-    shifted copy of it exists. Between the indices alpha^2 is interpolated linearly. betas: [T], float64.
+    Ho et al., 2020, arXiv:2006.11239, Eq. 4. One table `signal` of alpha^2 in float64 whose index 0 is the clean data
+    (1), so no shifted copy of it exists.
     """
 
     signal: Tensor
-
-    def __init__(self, betas: Tensor):
-        super().__init__()
-        signal = torch.cat([betas.new_ones(1), (1 - betas).cumprod(dim=0)]).double()
-        self.register_buffer("signal", signal, persistent=False)
-        self.least = 1 / len(betas)
 
     @property
     def steps(self) -> int:
@@ -46,6 +40,16 @@ class Discrete(Path):
         slope = (high - low) * self.steps
         sigma = (1 - signal).sqrt().clamp(min=1e-8)  # the slope at the data is infinite; this is enough of it
         return (slope / (2 * signal.sqrt())).to(t), (-slope / (2 * sigma)).to(t)
+
+
+class Discrete(Levels):
+    """The levels of a table of betas [T], float64: signal[i] = prod_{j <= i} (1 - beta_j)."""
+
+    def __init__(self, betas: Tensor):
+        super().__init__()
+        signal = torch.cat([betas.new_ones(1), (1 - betas).cumprod(dim=0)]).double()
+        self.register_buffer("signal", signal, persistent=False)
+        self.least = 1 / len(betas)
 
 
 def linear_betas(steps: int = 1000) -> Tensor:

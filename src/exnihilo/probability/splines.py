@@ -11,26 +11,27 @@ from torch.nn.functional import pad, softplus
 from exnihilo.probability.elements import ElementMap
 
 
-def rational_quadratic(x: Tensor, horizontal: Tensor, vertical: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """(y, log dy/dx) of the spline through knots [B, K + 1, n, ...], x [B, n, ...]; beyond the last knots y = x.
+def rational_quadratic(x: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
+    """(y, log dy/dx) of the spline through knots [B, 3, K + 1, n, ...], x [B, n, ...]; beyond the last knots y = x.
 
-    Gregory & Delbourgo, 1982; Durkan et al., 2019, arXiv:1906.04032, Eq. 4 and 5. The outer knots lie on y = x, and
-    slopes are positive, 1 at both ends.
+    Gregory & Delbourgo, 1982; Durkan et al., 2019, arXiv:1906.04032, Eq. 4 and 5. knots: their x, their y and the
+    slopes there. The outer knots lie on y = x, and slopes are positive, 1 at both ends.
     """
-    inside, x_in, (x0, x1, y0, y1, d0, d1) = _bin(x, horizontal, (horizontal, vertical, slopes))
-    mean_slope = (y1 - y0) / (x1 - x0)
-    place = (x_in - x0) / (x1 - x0)
-    both = place * (1 - place)
-    below = mean_slope + (d0 + d1 - 2 * mean_slope) * both
-    y = y0 + (y1 - y0) * (mean_slope * place.square() + d0 * both) / below
-    rise = d1 * place.square() + 2 * mean_slope * both + d0 * (1 - place).square()
-    log_slope = rise.log() + 2 * (mean_slope.log() - below.log())
+    inside, x_in, (x0, x1, y0, y1, d0, d1) = _bin(x, knots, 0)
+    width, height = x1 - x0, y1 - y0
+    mean_slope, place = height / width, (x_in - x0) / width
+    square = place.square()
+    both = place - square  # place (1 - place)
+    below = torch.addcmul(mean_slope, torch.add(d0 + d1, mean_slope, alpha=-2), both)
+    y = torch.addcmul(y0, height, torch.addcmul(mean_slope * square, d0, both) / below)
+    rise = torch.addcmul(d1 * square, d0, 1 - place - both) + 2 * mean_slope * both
+    log_slope = (rise * (mean_slope / below).square()).log()
     return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
 
 
-def rational_quadratic_inverse(y: Tensor, horizontal: Tensor, vertical: Tensor, slopes: Tensor) -> Tensor:
-    """The x with rational_quadratic(x, ...)[0] == y: the root of a quadratic. Durkan et al., 2019, Eq. 29."""
-    inside, y_in, (x0, x1, y0, y1, d0, d1) = _bin(y, vertical, (horizontal, vertical, slopes))
+def rational_quadratic_inverse(y: Tensor, knots: Tensor) -> Tensor:
+    """The x with rational_quadratic(x, knots)[0] == y: the root of a quadratic. Durkan et al., 2019, Eq. 29."""
+    inside, y_in, (x0, x1, y0, y1, d0, d1) = _bin(y, knots, 1)
     mean_slope = (y1 - y0) / (x1 - x0)
     rise = (y_in - y0) * (d0 + d1 - 2 * mean_slope)
     a = (y1 - y0) * (mean_slope - d0) + rise
@@ -40,20 +41,19 @@ def rational_quadratic_inverse(y: Tensor, horizontal: Tensor, vertical: Tensor, 
     return torch.where(inside, x0 + (x1 - x0) * 2 * c / (-b - root), y)
 
 
-def _bin(
-    value: Tensor, edges: Tensor, knots: tuple[Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """(inside, the value or - outside - the nearest edge, and of each kind of knot the two around it).
+def _bin(value: Tensor, knots: Tensor, axis: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """(inside, the value or - outside - the nearest edge, and x, y and slope of the two knots around it).
 
     Values outside are moved in before anything is computed of them: their gradients would be NaN, not 0.
     """
+    edges = knots[:, axis].detach()
     low, high = edges[:, 0], edges[:, -1]
     inside = (value > low) & (value < high)
     value = torch.where(inside, value, low)
-    index = (value[:, None] >= edges[:, 1:-1]).sum(dim=1, keepdim=True)  # [B, 1, n, ...] in 0 ... K - 1
-    both = torch.cat([index, index + 1], dim=1)
-    around = [knot.expand(len(value), *knot.shape[1:]).gather(1, both).unbind(dim=1) for knot in knots]
-    return inside, value, tuple(end for pair in around for end in pair)
+    index = (value[:, None] >= edges[:, 1:-1]).sum(dim=1)  # [B, n, ...] in 0 ... K - 1
+    both = torch.stack([index, index + 1], dim=1)[:, None].expand(-1, 3, *[-1] * (knots.ndim - 2))
+    around = knots.expand(len(value), *knots.shape[1:]).gather(2, both)  # [B, 3, 2, n, ...]
+    return inside, value, around.flatten(1, 2).unbind(dim=1)
 
 
 class RationalQuadratic(ElementMap):
@@ -71,22 +71,21 @@ class RationalQuadratic(ElementMap):
         self.bins, self.bound, self.count = bins, bound, 3 * bins - 1
         self.level = math.log(math.expm1(1 - self.LEAST))  # softplus(level) + LEAST = 1
 
-    def _places(self, raw: Tensor) -> Tensor:
-        """[B, K, ...] -> [B, K + 1, ...] the knots, from -bound to bound."""
-        share = self.LEAST + (1 - self.LEAST * self.bins) * raw.softmax(dim=1)
-        inner = self.bound * (2 * share.cumsum(dim=1)[:, :-1] - 1)
-        end = torch.full_like(inner[:, :1], self.bound)  # exactly, whatever the rounding of the sum
-        return torch.cat([-end, inner, end], dim=1)
-
-    def knots(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(horizontal, vertical, slopes), each [B, K + 1, n, ...]."""
-        widths, heights, slopes = parameters.split([self.bins, self.bins, self.bins - 1], dim=1)
-        inner = softplus(slopes + self.level) + self.LEAST
-        ends = [0, 0] * (parameters.ndim - 2) + [1, 1]
-        return self._places(widths), self._places(heights), pad(inner, ends, value=1.0)
+    def knots(self, parameters: Tensor) -> Tensor:
+        """[B, 3, K + 1, n, ...]: x, y and slopes."""
+        sizes, slopes = parameters.split([2 * self.bins, self.bins - 1], dim=1)
+        heap = sizes.unflatten(1, (2, self.bins)).softmax(dim=2).cumsum(dim=2)[:, :, :-1]
+        least = self.LEAST * torch.arange(1, self.bins, device=heap.device).to(heap)  # what the bins so far have anyway
+        start = (self.bound * (2 * least - 1)).view(-1, *[1] * (parameters.ndim - 2))
+        places = torch.add(start, heap, alpha=2 * self.bound * (1 - self.LEAST * self.bins))
+        slopes = softplus(slopes + self.level) + self.LEAST
+        before, behind = ([0, 0] * (parameters.ndim - 2) + side for side in ([1, 0], [0, 1]))
+        places = pad(pad(places, before, value=-self.bound), behind, value=self.bound)  # the ends are exact
+        slopes = pad(slopes, [one + other for one, other in zip(before, behind, strict=True)], value=1.0)
+        return torch.cat([places, slopes[:, None]], dim=1)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return rational_quadratic(x, *self.knots(parameters))
+        return rational_quadratic(x, self.knots(parameters))
 
     def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
-        return rational_quadratic_inverse(y, *self.knots(parameters))
+        return rational_quadratic_inverse(y, self.knots(parameters))

@@ -68,6 +68,7 @@ class VAE(GenerativeModel):
         self.optimizer = optimizer
         self.mass = likelihood.mass
         self.labelled = condition is not None and condition.classes > 0
+        self.takes = frozenset({"attributes"} if condition is not None else ())
 
     # -- the conditional distributions ---------------------------------------------------------------------------
 
@@ -230,11 +231,6 @@ class VAE(GenerativeModel):
             vector = self.vector(len(x), torch.full((len(x),), c, device=x.device))
             joint.append(self._weighted_bound(x, k, vector, mask, seed) + share)
         return torch.stack(joint).logsumexp(dim=0)
-
-    def class_log_shares(self, like: Tensor) -> Tensor:
-        """[classes] log p(class), by the shares in the training data."""
-        shares = self.spec.class_shares or (1 / self.spec.classes,) * self.spec.classes
-        return torch.tensor(shares).to(like).log()
 
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
         """x with the entries where mask is False drawn given the others; see `imputation.complete`."""

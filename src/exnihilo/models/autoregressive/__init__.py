@@ -2,5 +2,6 @@
 
 from exnihilo.models.autoregressive import zoo
 from exnihilo.models.autoregressive.family import Autoregressive
+from exnihilo.models.autoregressive.sequences import Sequences
 
-__all__ = ["Autoregressive", "zoo"]
+__all__ = ["Autoregressive", "Sequences", "zoo"]

@@ -41,7 +41,7 @@ class Autoregressive(GenerativeModel):
 
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         if self.labelled and label is None:
-            return self._mixture(x)
+            return self.joint(x).logsumexp(dim=1)
         return self._given(x, self._vector(len(x), label))
 
     def _given(self, x: Tensor, vector: Tensor | None) -> Tensor:
@@ -49,14 +49,9 @@ class Autoregressive(GenerativeModel):
         parameters = self.network(x, vector)
         return self.likelihood.log_prob(parameters.to(x.dtype), x)  # in half precision hundreds of nats are rounded
 
-    def _mixture(self, x: Tensor) -> Tensor:
-        """[B] log sum_c p(c) p(x | c)."""
-        shares = self.spec.class_shares or (1 / self.spec.classes,) * self.spec.classes
-        joint = [
-            self.log_prob(x, label=torch.full((len(x),), c, device=x.device)) + torch.tensor(share).log().to(x)
-            for c, share in enumerate(shares)
-        ]
-        return torch.stack(joint).logsumexp(dim=0)
+    def head(self, place: tuple[int, ...]) -> Likelihood:
+        """What the parameters for a place say about what stands there."""
+        return self.likelihood
 
     def loss(self, batch: Batch) -> Terms:
         x = batch.x if self.mass else self.spec.dequantise(batch.x)[0]
@@ -77,15 +72,14 @@ class Autoregressive(GenerativeModel):
     def _fill_along(
         self, network: CausalNetwork, noise: Noise, vector: Tensor | None, x: Tensor | None, mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        walk = network.walk(len(noise), vector)
-        log_weight = walk.x.new_zeros(len(noise))
+        walk, n = network.walk(len(noise), vector), len(noise)
+        log_weight = walk.x.new_zeros(n)
         for place in network.order():
-            parameters = walk.predict(place)  # [B, per_entry]
-            value = self.likelihood.draw(parameters, noise)[:, 0]
+            head, parameters, here = self.head(place), walk.predict(place), walk.x[at(place)]  # [n] or [n, entries]
+            value = head.draw(parameters, noise).view_as(here)
             if x is not None and mask is not None:
                 seen, known = x[at(place)], mask[at(place)]
-                held = self.likelihood.entries(parameters, seen[:, None])[:, 0]
-                log_weight = log_weight + torch.where(known, held, 0.0)
+                log_weight = log_weight + head.log_prob(parameters, seen.reshape(n, -1), known.reshape(n, -1))
                 value = torch.where(known, seen, value)
             walk.write(place, value)
         return walk.x, log_weight
@@ -111,8 +105,8 @@ class Autoregressive(GenerativeModel):
         """The vectors of classes drawn by their shares."""
         if not self.labelled:
             return None
-        shares = torch.tensor(self.spec.class_shares or (1.0,) * self.spec.classes, device=noise.device)
-        return self._vector(len(noise), noise.categorical(shares.log().expand(len(noise), -1)))
+        shares = self.class_log_shares(next(self.parameters()))
+        return self._vector(len(noise), noise.categorical(shares.expand(len(noise), -1)))
 
 
 class AutoregressiveLevels(Autoregressive):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from exnihilo.core import DataSpec, OptionError
 from exnihilo.nets.layers import Condition
 from exnihilo.probability.likelihoods import Bernoulli, Categorical, DiscretisedLogisticMixture, Levels, Likelihood
-from exnihilo.probability.mixtures import MixtureOfGaussians
+from exnihilo.probability.mixtures import MixtureOfGaussians, StudentT
 
 FEW = 32  # levels up to which each has a probability of its own; beyond, neighbours are known to be alike
+SOUND = 256  # the same, where windows show every level often: of series and sound
 
 
 def levels_head(data: DataSpec, components: int = 5) -> Levels:
@@ -22,6 +25,16 @@ def entry_head(data: DataSpec, components: int) -> Likelihood:
     if data.levels == 2:
         return Bernoulli(data.low)
     return levels_head(data, components) if data.levels else MixtureOfGaussians(components)
+
+
+def step_head(data: DataSpec, head: Literal["gaussian", "student", "mixture"], components: int) -> Likelihood:
+    """Of series and sound: levels have a probability each, beyond 256 a mixture of logistics; numbers have the head."""
+    if data.levels:
+        few = data.levels <= SOUND
+        return Categorical(data.levels, data.low) if few else DiscretisedLogisticMixture(data.levels, data.low)
+    if head == "student":
+        return StudentT()
+    return MixtureOfGaussians(components if head == "mixture" else 1)
 
 
 def class_condition(name: str, data: DataSpec, conditional: bool, width: int) -> Condition | None:

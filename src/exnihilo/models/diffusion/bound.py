@@ -1,62 +1,92 @@
-"""The variational bound of a discrete diffusion: prior, one term for every level of noise, and the decoder."""
+"""The variational bound of a diffusion over levels: prior, one term for every level of noise, and the decoder."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.special import log_ndtr
 
-from exnihilo.core import DataSpec, Noise
+from exnihilo.core import DataSpec, Noise, Prediction
+from exnihilo.models.diffusion.family import beside
 from exnihilo.probability.distributions import normal_log_prob
 from exnihilo.probability.divergences import kl_normal
 from exnihilo.probability.likelihoods import log1mexp
-from exnihilo.probability.schedules import Discrete
+from exnihilo.probability.schedules import Levels
+from exnihilo.probability.solvers import Denoise
 
 
-def diffusion_bound(
-    expected: Callable[[Tensor, Tensor], Tensor],
-    path: Discrete,
-    x: Tensor,
-    noise: Noise,
-    k: int,
-    levels: DataSpec | None,
-) -> Tensor:
+def diffusion_bound(denoise: Denoise, path: Levels, x: Tensor, noise: Noise, k: int, spec: DataSpec | None) -> Tensor:
     """[B] log p(x) >= log p(x | x_1) - sum_{i=2}^T KL(q(x_{i-1} | x_i, x) || p) - KL(q(x_T | x) || N(0, 1)), in nats.
 
-    Ho et al., 2020, arXiv:2006.11239, Eq. 5, with the posterior variance in p, so that each middle term is
-    (SNR_{i-1} - SNR_i) / 2 |x - expected data|^2. Those are sampled at k levels, stratified and with a chance
-    proportional to log SNR_{i-1} - log SNR_i, near the terms' own size, which keeps the variance small. The decoder
-    is a Gaussian of scale sigma_1: its density or, given the spec of data with levels, the mass of each level (Eq. 13).
-    expected: (x_t, t [B]) -> E[x | x_t].
+    Ho et al., 2020, arXiv:2006.11239, Eq. 5. The sum is sampled at k levels, stratified and with a chance proportional
+    to log SNR_{i-1} - log SNR_i, near the terms' own size, which keeps the variance small. spec: of data with levels,
+    whose mass is meant; None for a density.
     """
-
-    def guess(index: Tensor) -> Tensor:
-        t = index.to(x) / path.steps
-        alpha, sigma = path(t.view(-1, *[1] * (x.ndim - 1)))
-        return expected(alpha * x + sigma * noise.like(x), t)
-
-    ratio = path.signal / (1 - path.signal)  # SNR at i = 0 ... T, infinite at 0
-    chance = (ratio[1:-1] / ratio[2:]).log()  # of i = 2 ... T
+    log_snr = (path.signal[1:] / (1 - path.signal[1:])).log()  # of i = 1 ... T
+    chance = log_snr[:-1] - log_snr[1:]  # of i = 2 ... T
     chance = chance / chance.sum()
     below = chance.cumsum(dim=0)
-    last, scale = path.signal[-1].to(x), float((1 - path.signal[1]).sqrt())
-    kl = kl_normal(last.sqrt() * x, (-last).log1p()).flatten(1).sum(dim=1)
+
+    def terms(index: Tensor) -> Tensor:
+        t = index.to(x) / path.steps
+        alpha, sigma = path(beside(x, t))
+        return level_terms(denoise(alpha * x + sigma * noise.like(x), t), path, x, index, spec)
+
+    total = prior_term(path, x)
     for stratum in range(k):
         place = (stratum + noise.uniform(dtype=torch.float64)) / k  # [B]
         index = torch.searchsorted(below, place).clamp(max=len(chance) - 1) + 2
-        weight = 0.5 * (ratio[index - 1] - ratio[index]) / (chance[index - 2] * k)
-        kl = kl + weight.to(x) * (x - guess(index)).square().flatten(1).sum(dim=1)
-    mean = guess(torch.ones(len(x), dtype=torch.long, device=x.device))
-    decoder = (
-        normal_log_prob(x, mean, 2 * math.log(scale)) if levels is None else level_log_prob(x, mean, scale, levels)
-    )
-    return decoder.flatten(1).sum(dim=1) - kl
+        total = total + terms(index) / (k * chance[index - 2]).to(x)
+    return -total - terms(torch.ones(len(x), dtype=torch.long, device=x.device))
 
 
-def level_log_prob(x: Tensor, mean: Tensor, scale: float, spec: DataSpec) -> Tensor:
+def prior_term(path: Levels, x: Tensor) -> Tensor:
+    """[B] KL(q(x_T | x) || N(0, 1)) in nats."""
+    last = path.signal[-1].to(x)
+    return kl_normal(last.sqrt() * x, (-last).log1p()).flatten(1).sum(dim=1)
+
+
+def level_terms(prediction: Prediction, path: Levels, x: Tensor, index: Tensor, spec: DataSpec | None) -> Tensor:
+    """[B] what level i of the bound costs: KL(q(x_{i-1} | x_i, x) || p), and for i = 1 -log p(x | x_1); in nats.
+
+    Between normals with the same mean per data and variances v of q and w of p it is
+
+        ((SNR_{i-1} - SNR_i) |x - expected data|^2 v / w + v / w - 1 - log(v / w)) / 2,
+
+    with w = v unless the prediction has a `fraction` (Nichol & Dhariwal, 2021, arXiv:2102.09672, Eq. 15). The decoder
+    is a normal of variance beta_1, or by the fraction between it and level 2's v, for v is 0 at level 1: its density
+    or, given a spec, the mass of each level (Ho et al., 2020, Eq. 13). index [B] from 1 to T; prediction at x_i.
+    """
+    later = index.clamp(min=2)
+    before, after = beside(x, path.signal[later - 1]), beside(x, path.signal[later])  # alpha^2 of i - 1 and i
+    gap = (before / (1 - before) - after / (1 - after)).to(x)
+    terms = gap * (x - prediction.data).square()
+    if prediction.fraction is not None:
+        narrower = prediction.fraction * ((1 - before) / (1 - after)).log().to(x)  # log(v / w)
+        terms = terms * narrower.exp() + narrower.expm1() - narrower
+    terms = 0.5 * terms.flatten(1).sum(dim=1)
+    first = (index == 1).nonzero()[:, 0]
+    if len(first):
+        chosen = Prediction(*(None if part is None else part[first] for part in prediction))  # type: ignore[arg-type]
+        terms = terms.index_put((first,), -_decoder(chosen, path, x[first], spec))
+    return terms
+
+
+def _decoder(prediction: Prediction, path: Levels, x: Tensor, spec: DataSpec | None) -> Tensor:
+    """[B] log p(x | x_1)."""
+    rest = 1 - path.signal[1:3]  # sigma^2 of levels 1 and 2
+    log_variance = rest[0].log().to(x)
+    if prediction.fraction is not None:
+        second = (1 - path.signal[2] / path.signal[1]) / rest[1]  # level 2's v over beta_1
+        log_variance = log_variance + (1 - prediction.fraction) * second.log().to(x)
+    if spec is None:
+        return normal_log_prob(x, prediction.data, log_variance).flatten(1).sum(dim=1)
+    return level_log_prob(x, prediction.data, (0.5 * log_variance).exp(), spec).flatten(1).sum(dim=1)
+
+
+def level_log_prob(x: Tensor, mean: Tensor, scale: Tensor | float, spec: DataSpec) -> Tensor:
     """log of the mass that N(mean, scale^2) has on the step around every level x; the outermost steps are open.
 
     Ho et al., 2020, arXiv:2006.11239, Eq. 13, for any number of levels. log(Phi(b) - Phi(a)) is taken in the tail

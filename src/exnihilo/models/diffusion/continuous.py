@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from exnihilo.core import Batch, Conditions, Terms
@@ -39,7 +38,6 @@ class ContinuousDiffusion(Diffusion):
             batch = batch.replace(x=self.spec.dequantise(batch.x)[0])
         return super().loss(batch)
 
-    @torch.no_grad()
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         """[B] log p(x) by the ODE from the data to the noise, in nats (Song et al., 2021, arXiv:2011.13456, Eq. 39).
 

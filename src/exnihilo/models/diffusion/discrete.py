@@ -6,26 +6,26 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Noise, Terms
+from exnihilo.core import Batch, Conditions, Noise, Terms
 from exnihilo.models.diffusion.bound import diffusion_bound
 from exnihilo.models.diffusion.family import Diffusion
 from exnihilo.models.diffusion.predictions import PredictionType
 from exnihilo.models.diffusion.times import Times, discrete
-from exnihilo.probability.schedules import Discrete
+from exnihilo.probability.schedules import Levels
 
 
 class DenoisingDiffusion(Diffusion):
-    """Diffusion over the T levels of a `Discrete` path, with a bound on the likelihood.
+    """Diffusion over the T levels of a path, with a bound on the likelihood.
 
     As in the paper, samples are of the model with the expected data kept in their box; so is the bound on a mass.
     """
 
-    path: Discrete
+    path: Levels
 
     def __init__(
         self,
         network: nn.Module,
-        path: Discrete,
+        path: Levels,
         prediction: PredictionType,
         times: Times | None = None,
         *,
@@ -54,10 +54,7 @@ class DenoisingDiffusion(Diffusion):
 
         More levels make it more exact, not tighter. Of the levels of discrete data (`mass`), else of the density.
         """
-
-        def expected(noisy: Tensor, t: Tensor) -> Tensor:
-            data = self.denoise(noisy, t, label=label, attributes=attributes).data
-            return data.clamp(self.low, self.high) if self.mass else data
-
+        asked = Conditions(label=label, attributes=attributes)
+        denoise = self.denoiser(asked, threshold="static" if self.mass else "none")
         noise = Noise(seed, len(x), device=x.device)
-        return diffusion_bound(expected, self.path, x, noise, k, self.spec if self.mass else None)
+        return diffusion_bound(denoise, self.path, x, noise, k, self.spec if self.mass else None)

@@ -31,6 +31,8 @@ from exnihilo.probability.paths import Path
 from exnihilo.probability.solvers import DDIM, Denoise, Heun, Sampler, solve
 from exnihilo.probability.transitions import curves
 
+#: Examples that a path may measure.
+MEASURED = 1000
 #: Steps by which codes are made and read back.
 CODE_STEPS = 100
 
@@ -46,6 +48,7 @@ class Diffusion(GenerativeModel):
     found when the training begins. Codes are the noise to which the probability-flow ODE leads.
     """
 
+    takes = frozenset({"attributes"})
     batch = 48
     solver: SolverName = "dpmpp_2m"  # that samples are drawn by unless another is asked for
     levels: int | None = None  # of a path that is trained at t = i / levels only
@@ -77,10 +80,11 @@ class Diffusion(GenerativeModel):
     # -- training ------------------------------------------------------------------------------------------------
 
     def stages(self) -> Iterable[Stage]:
-        return [Stage("train", self.players, enter=self._measure_box)]
+        return [Stage("train", self.players, enter=self.measure)]
 
-    def _measure_box(self, data: Data) -> None:
-        """The smallest box around the training data, where the levels do not tell it."""
+    def measure(self, data: Data) -> None:
+        """What the path asks of the training data, and the smallest box around them where levels do not tell it."""
+        self.path.measure(data.spread(MEASURED).x.to(self.low))
         if self.measured:
             x = data.first().x.to(self.low)
             margin = self.spec.steps(x) / 2  # of the noise that dequantises
@@ -88,9 +92,12 @@ class Diffusion(GenerativeModel):
             self.high.copy_(x.amax(dim=0) + margin)
 
     def loss(self, batch: Batch) -> Terms:
-        x, label = batch.x, batch.label if self.labelled else None
-        noise = self.coupling(x, torch.randn_like(x), label)
-        times = self.times(len(x), x.device)
+        noise = self.coupling(batch.x, torch.randn_like(batch.x), batch.label if self.labelled else None)
+        return self.error_between(batch, noise)
+
+    def error_between(self, batch: Batch, noise: Tensor) -> Terms:
+        """The weighted error of the network's answers on the paths from the batch's examples to these noises."""
+        x, times = batch.x, self.times(len(batch), batch.x.device)
         t = beside(x, times)
         answer = self.answer(self.noisy(x, noise, t), times, *self.hidden(batch))
         error = (answer - self.prediction.target(x, noise, self.path, t)).square()

@@ -29,18 +29,22 @@ def _patch(data: DataSpec) -> int:
     return 2 if data.kind == "image" and max(data.shape[1:]) >= PATCHED_FROM else 1
 
 
-def timed_network(data: DataSpec, width: int, depth: int = 1, attention: int = 0) -> TimedNetwork:
+def timed_network(
+    data: DataSpec, width: int, depth: int = 1, attention: int = 0, *, inputs: int = 1, outputs: int = 1
+) -> TimedNetwork:
     """A network of `width` channels at full resolution (twice that on patches), or 16 * width hidden units.
 
-    depth: residual blocks per level of the U-Net, or a quarter of those of the fully connected network.
+    depth: residual blocks per level of the U-Net, or a quarter of those of the fully connected network. inputs,
+    outputs: how many times the channels of the data it takes and makes, [B, outputs * C, ...].
     """
     vector = 4 * width * _patch(data)
     embedding = TimeEmbedding(data.classes, len(data.attributes), vector)
     if data.kind != "image":
-        return TimedNetwork(ResidualMLP(data.shape, 16 * width, 4 * depth, vector), embedding)
+        body = ResidualMLP(data.shape, 16 * width, 4 * depth, vector, inputs=inputs, outputs=outputs)
+        return TimedNetwork(body, embedding)
     patch = _patch(data)
-    body = UNet(data.shape, width * patch, vector, depth=depth, patch=patch, attention=attention)
-    return TimedNetwork(body, embedding)
+    sizes = {"depth": depth, "patch": patch, "attention": attention, "inputs": inputs, "outputs": outputs}
+    return TimedNetwork(UNet(data.shape, width * patch, vector, **sizes), embedding)
 
 
 def network_optimizer(data: DataSpec, width: int) -> OptimizerFactory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 #: How many, on which device -> t [n] in (0, 1]. From torch's generator: call in a seeded scope.
 Times = Callable[[int, torch.device], Tensor]
@@ -52,3 +52,42 @@ def log_normal(mean: float = -1.2, spread: float = 1.2, high: float = 80.0) -> T
 def from_least(least: float) -> Times:
     """Uniform on [least, 1]: score models stop short of the data, where the score is unbounded."""
     return lambda n, device: least + (1 - least) * stratified(n, device)
+
+
+class LossAware(nn.Module):
+    """Levels i with a chance p_i ~ sqrt(E[L_i^2]) of what they cost in the bound, so that estimates of it vary least.
+
+    Nichol & Dhariwal, 2021, arXiv:2102.09672, Eq. 18. The mean is over the last 10 costs of each level; until all have
+    10, every level has the same chance, and a share of 0.001 is always even. Costs weigh 1 / (T p_i), so that nothing
+    is biased.
+    """
+
+    costs: Tensor
+    seen: Tensor
+
+    def __init__(self, levels: int, kept: int = 10, even: float = 1e-3):
+        super().__init__()
+        self.even = even
+        self.register_buffer("costs", torch.ones(levels, kept), persistent=False)
+        self.register_buffer("seen", torch.zeros(levels, dtype=torch.long), persistent=False)
+
+    def chances(self) -> Tensor:
+        """[T] p_i of i = 1 ... T, in float64."""
+        root = self.costs.double().square().mean(dim=1).sqrt()
+        root = torch.where((self.seen >= self.costs.shape[1]).all(), root, torch.ones_like(root))
+        return (1 - self.even) * root / root.sum() + self.even / len(root)
+
+    def forward(self, n: int, device: torch.device) -> Tensor:
+        place = stratified(n, device).double()
+        levels = len(self.seen)
+        return (torch.searchsorted(self.chances().cumsum(dim=0), place).clamp(max=levels - 1) + 1).float() / levels
+
+    def weight(self, index: Tensor) -> Tensor:
+        """1 / (T p_i) of levels [B] from 1 to T."""
+        return (1 / (len(self.seen) * self.chances()[index - 1])).float()
+
+    def record(self, index: Tensor, costs: Tensor) -> None:
+        """What levels [B] cost; of two examples at one level one is remembered."""
+        row = index - 1
+        self.costs[row, self.seen[row] % self.costs.shape[1]] = costs.to(self.costs)
+        self.seen[row] = self.seen[row] + 1

@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import NOTHING, Batch, Conditions, Noise, Terms, check_mask
+from exnihilo.core import Noise
 from exnihilo.core.optimizers import OptimizerFactory, sgd
-from exnihilo.models.energy.family import EnergyModel
 from exnihilo.models.energy.machines import ENUMERABLE, Bernoulli, Gaussian, Restricted, Visible
 from exnihilo.models.energy.negatives import Negative
-from exnihilo.probability.chains import (
-    Chance,
-    LogEstimate,
-    annealed_importance,
-    annealing_schedule,
-    clamped,
-    log_mean_exp,
-    run_chain,
-)
-
-QUICK = 14  # units up to which log Z is cheap enough to be summed at every validation
+from exnihilo.models.energy.units import QUICK, BinaryUnits, BoltzmannModel, Mode, whole_precision
+from exnihilo.probability.chains import Chance, Kernel, LogEstimate, clamped
 
 
-class RestrictedBoltzmannMachine(EnergyModel):
+class RestrictedBoltzmannMachine(BoltzmannModel):
     """p(v, h) = exp(a . v + b . h + v^T W h) / Z over binary units; or real v with p(v | h) = N(a + s W h, s^2).
 
     Smolensky, 1986; learned as Hinton, 2002 and Tieleman, 2008 describe (Neural Computation 14; ICML). Its `energy`
@@ -38,10 +28,9 @@ class RestrictedBoltzmannMachine(EnergyModel):
     likelihood of them.
 
     units: `bernoulli` takes x linearly from [low, 1] to [0, 1]; `gaussian` standardises x. grey: x has more than the
-    two levels that binary units can take.
+    two levels that binary units can take. sweeps: of the chains of an update, the k of CD-k.
     """
 
-    data_mean: Tensor
     data_scale: Tensor
 
     def __init__(
@@ -59,8 +48,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
         batch: int = 64,
     ):
         super().__init__(negative, sweeps=sweeps, updates=updates, optimizer=optimizer, batch=batch)
-        size = math.prod(shape)
-        self.shape, self.units, self.low, self.grey = tuple(shape), units, low, grey
+        self.binary, self.units, self.grey = BinaryUnits(tuple(shape), low), units, grey
+        size = self.binary.size
         small = 0.01 if units == "bernoulli" else 1 / math.sqrt(size)  # standardised data have no pull at W = 0
         self.weight = nn.Parameter(small * torch.randn(size, hidden))
         self.visible_bias = nn.Parameter(torch.zeros(size))
@@ -69,9 +58,8 @@ class RestrictedBoltzmannMachine(EnergyModel):
         self.register_buffer("data_mean", torch.full((size,), 0.5 if units == "bernoulli" else 0.0))
         self.register_buffer("data_scale", torch.ones(size))
         self.mass = units == "bernoulli" and not grey
-        smaller = min(size, hidden) if units == "bernoulli" else hidden
-        self.quick = smaller <= QUICK
-        if grey or smaller > ENUMERABLE:
+        self.exact, self.quick = self.machine.smaller <= ENUMERABLE, self.machine.smaller <= QUICK
+        if grey or not self.exact:
             self.withdrawn |= {"log_prob", "log_prob_bound"}
         if units == "bernoulli":
             self.withdrawn |= {"score"}  # the energy of other than binary states means nothing
@@ -89,19 +77,37 @@ class RestrictedBoltzmannMachine(EnergyModel):
     # -- what the chains move ------------------------------------------------------------------------------------
 
     def to_state(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        return (x - self.low) / (1 - self.low) if self.log_scale is None else (x - self.data_mean) / self.data_scale
+        return self.binary.of(x) if self.log_scale is None else (x.flatten(1) - self.data_mean) / self.data_scale
 
     def from_state(self, state: Tensor) -> Tensor:
-        x = state * (1 - self.low) + self.low if self.log_scale is None else state * self.data_scale + self.data_mean
-        return x.reshape(len(state), *self.shape)
+        if self.log_scale is None:
+            return self.binary.example(state)
+        return (state * self.data_scale + self.data_mean).view(len(state), *self.binary.shape)
 
     def state_energy(self, state: Tensor) -> Tensor:
-        with torch.autocast(state.device.type, enabled=False):  # in half precision hundreds of nats are rounded
+        with whole_precision(state):
             return self.machine.free_energy(state.to(self.weight.dtype))
+
+    def gap(self, positive: Tensor, negative: Tensor) -> Tensor:
+        with whole_precision(positive):
+            dtype = self.weight.dtype
+            return self.machine.gap(positive.to(dtype), negative.to(dtype))
 
     def kernel(self, state: Tensor, chance: Chance) -> Tensor:
         return self.machine.mean_sweep(state, chance) if self.grey else self.machine.sweep(state, chance)
+
+    def held(self, state: Tensor, known: Tensor) -> Kernel:
+        return clamped(self.kernel, state, known)
+
+    def start(self, noise: Noise) -> Tensor:
+        if self.units == "gaussian":
+            return noise.normal(len(self.data_mean))
+        return noise.bernoulli(self.data_mean.expand(len(noise), -1))
+
+    def show(self, state: Tensor, mode: Mode, noise: Noise) -> Tensor:
+        if self.grey:  # the chain has moved means all along
+            return noise.bernoulli(state) if mode == "draw" else state
+        return self.machine.mean(noise.bernoulli(self.machine.hidden(state))) if mode == "mean" else state
 
     def examples(self, x: Tensor) -> Tensor:
         return x if self.units == "bernoulli" else self.spec.dequantise(x)[0]
@@ -109,26 +115,15 @@ class RestrictedBoltzmannMachine(EnergyModel):
     @torch.no_grad()
     def settle(self, x: Tensor) -> None:
         """Visible biases such that, unconnected, each unit has the mean of the data (Hinton, 2010, Section 8)."""
-        x = x.flatten(1)
         if self.units == "gaussian":
+            x = x.flatten(1)
             self.data_mean.copy_(x.mean(dim=0))
             self.data_scale.copy_(x.std(dim=0, correction=0).clamp(min=1e-3))
         else:
-            self.data_mean.copy_(self.to_state(x).mean(dim=0).clamp(0.01, 0.99))
+            self.data_mean.copy_(BinaryUnits.means(self.to_state(x)))
             self.visible_bias.copy_(self.data_mean.logit())
 
     # -- what it can do ------------------------------------------------------------------------------------------
-
-    def validate(self, batch: Batch) -> Terms:
-        """The exact figure where it is cheap; else none: neither the gap nor a reconstruction tells good from bad."""
-        return super().validate(batch) if self.quick and "log_prob" in self.capabilities else {}
-
-    def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
-        if "log_prob" in self.withdrawn:
-            raise self._lacks("log_prob")
-        free = self.energy(x)
-        stretch = self.data_scale.log().sum() if self.units == "gaussian" else 0.0
-        return -free - self.machine.log_partition().to(free) - stretch
 
     def encode(self, x: Tensor) -> Tensor:
         return self.machine.hidden(self.to_state(x))
@@ -136,72 +131,13 @@ class RestrictedBoltzmannMachine(EnergyModel):
     def decode(self, z: Tensor) -> Tensor:
         return self.from_state(self.machine.mean(z))
 
-    def draw(
-        self,
-        noise: Noise,
-        asked: Conditions = NOTHING,
-        *,
-        sweeps: Annotated[int, 0, 10_000_000] = 1000,
-        mode: Literal["auto", "mean", "draw"] = "auto",
-    ) -> Tensor:
-        """The end of a chain of `sweeps` Gibbs sweeps that starts at independent units with the data's means.
+    def log_normaliser(self) -> Tensor:
+        return self.machine.log_partition() + self._stretch()
 
-        mode: `mean` shows E[x | h] of the last hidden state, `draw` a visible state drawn from it; `auto` means the
-        former for grey levels, which binary states cannot show.
-        """
-        state = run_chain(self.kernel, self._independent(noise), sweeps, noise)
-        return self.from_state(self._show(state, mode, noise))
+    def annealed(self, chains: int, temperatures: int, seed: int) -> LogEstimate:
+        base = self.data_mean.logit() if self.units == "bernoulli" else torch.zeros_like(self.data_mean)
+        return self.machine.annealed(base, chains, temperatures, seed).plus(float(self._stretch()))
 
-    def _independent(self, noise: Noise) -> Tensor:
-        """[len(noise), D] states of unconnected units with the means of the data."""
-        if self.units == "gaussian":
-            return noise.normal(len(self.data_mean))
-        return noise.bernoulli(self.data_mean.expand(len(noise), -1))
-
-    def _show(self, state: Tensor, mode: str, noise: Noise) -> Tensor:
-        if self.grey:  # the chain has moved means all along
-            return noise.bernoulli(state) if mode == "draw" else state
-        return self.machine.mean(noise.bernoulli(self.machine.hidden(state))) if mode == "mean" else state
-
-    @torch.no_grad()
-    def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, sweeps: int = 500) -> Tensor:
-        """Gibbs sampling with the known entries held (mask True = known), started at the others' means."""
-        check_mask(x, mask)
-        noise = Noise(seed, len(x), device=x.device)
-        state, known = self.to_state(x), mask.flatten(1)
-        start = torch.where(known, state, self._independent(noise))
-        state = run_chain(clamped(self.kernel, state, known), start, sweeps, noise)
-        return torch.where(mask, x, self.from_state(self._show(state, "auto", noise)))
-
-    @torch.no_grad()
-    def log_partition(
-        self,
-        method: Literal["auto", "exact", "ais"] = "auto",
-        *,
-        chains: int = 200,
-        temperatures: int = 2000,
-        seed: int = 0,
-    ) -> LogEstimate:
-        """log Z in nats, of the energy over states: summed where it can be, else by annealed importance sampling.
-
-        Salakhutdinov & Murray, 2008 (ICML), from independent units with the data's means. log p(x) = -energy(x) - log Z
-        (for real units less the sum of log standard deviations); with an estimate it is optimistic, see LogEstimate.
-        """
-        smaller = min(self.weight.shape) if self.units == "bernoulli" else self.weight.shape[1]
-        if method == "exact" or (method == "auto" and smaller <= ENUMERABLE):
-            value = float(self.machine.log_partition())
-            return LogEstimate(value, value, value, math.inf)
-        machine, noise = self.machine.double(), Noise(seed, chains, device=self.weight.device)
-        base = (
-            self.data_mean.double().logit() if self.units == "bernoulli" else torch.zeros_like(self.data_mean).double()
-        )
-        free = machine.tempered(0.0, base)
-        start = free.visible.draw(torch.zeros(chains, len(base), dtype=base.dtype, device=base.device), noise)
-        weights = annealed_importance(
-            lambda t, v: -machine.tempered(t, base).free_energy(v),
-            lambda t, v, chance: machine.tempered(t, base).sweep(v, chance),
-            start,
-            annealing_schedule(temperatures),
-            noise,
-        )
-        return log_mean_exp(weights + machine.base_log_partition(base))
+    def _stretch(self) -> Tensor:
+        """log |dx / dv| of real units, which `to_state` standardises."""
+        return self.data_scale.double().log().sum()

@@ -78,10 +78,18 @@ class EnergyModel(GenerativeModel):
 
     def loss(self, batch: Batch) -> Terms:
         positive = self.to_state(self.examples(batch.x))
-        with torch.no_grad():
-            negative = run_chain(self.kernel, self.negative.start(positive), self.sweeps, TorchChance())
-            self.negative.keep(negative)
-        return {"gap": self.state_energy(positive).mean() - self.state_energy(negative).mean()}
+        return {"gap": self.gap(positive, self.negatives(positive))}
+
+    @torch.no_grad()
+    def negatives(self, positive: Tensor) -> Tensor:
+        """[M, D] the ends of this step's chains, kept for the next one."""
+        ends = run_chain(self.kernel, self.negative.start(positive), self.sweeps, TorchChance())
+        self.negative.keep(ends)
+        return ends
+
+    def gap(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """A scalar with the gradient of E(x+) - E(x-), by default that itself."""
+        return self.state_energy(positive).mean() - self.state_energy(negative).mean()
 
     def energy(self, x: Tensor) -> Tensor:
         return self.state_energy(self.to_state(x))

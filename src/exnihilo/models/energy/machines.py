@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from exnihilo.probability.chains import Chance
+from exnihilo.core import Noise, OptionError
+from exnihilo.probability.chains import (
+    Chance,
+    LogEstimate,
+    annealed_importance,
+    annealing_schedule,
+    log_mean_exp,
+)
 
 ENUMERABLE = 20  # units whose 2^n states can be summed over
 ROWS = 1 << 14  # states at once
@@ -27,8 +34,12 @@ class Visible(Protocol):
         """[B] the part of E(v, h) without h."""
         ...
 
-    def signal(self, v: Tensor) -> Tensor:
-        """What the hidden units receive: [B, D]."""
+    def weighted_energy(self, v: Tensor, shares: Tensor) -> Tensor:
+        """sum_i shares_i energy(v_i), v [N, D] held fixed."""
+        ...
+
+    def coupling(self, weight: Tensor) -> Tensor:
+        """[D, H] what v is multiplied by in its energy with the hidden units."""
         ...
 
     def mean(self, drive: Tensor) -> Tensor:
@@ -40,7 +51,7 @@ class Visible(Protocol):
         ...
 
     def log_normaliser(self, drive: Tensor) -> Tensor:
-        """[B] log of the sum (integral) over v of exp(-energy(v) + signal(v) . drive)."""
+        """[B] log of the sum (integral) over v of exp(-energy(v) + v . coupling(W) h), drive = W h."""
         ...
 
     def moved(self, bias: Tensor) -> Visible:
@@ -61,11 +72,14 @@ class Bernoulli:
     def energy(self, v: Tensor) -> Tensor:
         return -(v @ self.bias)
 
-    def signal(self, v: Tensor) -> Tensor:
-        return v
+    def weighted_energy(self, v: Tensor, shares: Tensor) -> Tensor:
+        return -torch.dot(self.bias, shares @ v)
+
+    def coupling(self, weight: Tensor) -> Tensor:
+        return weight
 
     def mean(self, drive: Tensor) -> Tensor:
-        return (self.bias + drive).sigmoid()
+        return (self.bias + drive).sigmoid_()
 
     def draw(self, drive: Tensor, chance: Chance) -> Tensor:
         return chance.bernoulli(self.mean(drive))
@@ -82,7 +96,7 @@ class Bernoulli:
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Real units: energy sum (v - a)^2 / (2 s^2), signal v / s, so p(v | h) = N(a + s W h, s^2)."""
+    """Real units: energy sum (v - a)^2 / (2 s^2), coupled as v / s, so p(v | h) = N(a + s W h, s^2)."""
 
     bias: Tensor  # a [D]
     log_scale: Tensor  # log s [D]
@@ -90,8 +104,11 @@ class Gaussian:
     def energy(self, v: Tensor) -> Tensor:
         return 0.5 * ((v - self.bias) / self.log_scale.exp()).square().sum(dim=1)
 
-    def signal(self, v: Tensor) -> Tensor:
-        return v / self.log_scale.exp()
+    def weighted_energy(self, v: Tensor, shares: Tensor) -> Tensor:
+        return torch.dot(self.energy(v), shares)
+
+    def coupling(self, weight: Tensor) -> Tensor:
+        return weight / self.log_scale.exp()[:, None]
 
     def mean(self, drive: Tensor) -> Tensor:
         return self.bias + self.log_scale.exp() * drive
@@ -113,7 +130,7 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Restricted:
-    """E(v, h) = visible.energy(v) - b . h - signal(v)^T W h,  h in {0, 1}^H: no edges within a layer.
+    """E(v, h) = visible.energy(v) - b . h - v^T W h (of real units (v / s)^T W h),  h in {0, 1}^H: no edges in a layer.
 
     Smolensky, 1986; Hinton, 2002, Neural Computation 14. Given one layer the other's units are independent, so a Gibbs
     sweep is two matrix products. Densities in nats, unnormalised unless they say otherwise.
@@ -123,14 +140,42 @@ class Restricted:
     weight: Tensor  # W [D, H]
     hidden_bias: Tensor  # b [H]
 
+    def drive(self, v: Tensor) -> Tensor:
+        """[B, H] W^T v, what the hidden units receive beside their bias."""
+        return v @ self.visible.coupling(self.weight)
+
+    def energy(self, v: Tensor, h: Tensor) -> Tensor:
+        """[B] E(v, h); of independent means their expected energy."""
+        return self.visible.energy(v) - h @ self.hidden_bias - (self.drive(v) * h).sum(dim=1)
+
     def free_energy(self, v: Tensor) -> Tensor:
-        """[B] F(v) = -log sum_h exp(-E(v, h)) = visible.energy(v) - sum_j softplus(b_j + signal(v) . W_j)."""
-        drive = torch.addmm(self.hidden_bias, self.visible.signal(v), self.weight)
-        return self.visible.energy(v) - softplus(drive).sum(dim=1)
+        """[B] F(v) = -log sum_h exp(-E(v, h)) = visible.energy(v) - sum_j softplus(b_j + v . W_j)."""
+        return self.visible.energy(v) - softplus(self.hidden_bias + self.drive(v)).sum(dim=1)
 
     def hidden(self, v: Tensor) -> Tensor:
         """[B, H] p(h_j = 1 | v)."""
-        return torch.addmm(self.hidden_bias, self.visible.signal(v), self.weight).sigmoid()
+        return torch.addmm(self.hidden_bias, v, self.visible.coupling(self.weight)).sigmoid_()
+
+    def weighted_energy(self, v: Tensor, h: Tensor, shares: Tensor) -> Tensor:
+        """sum_i shares_i E(v_i, h_i) of pairs that are held fixed, v [N, D], h [N, H].
+
+        From the moments sum_i shares_i v_i h_i^T alone: its gradient takes no backward pass through the machine.
+        """
+        with torch.no_grad():
+            moments, means = (v * shares[:, None]).T @ h, shares @ h
+        coupled = torch.dot(self.visible.coupling(self.weight).flatten(), moments.flatten())
+        return self.visible.weighted_energy(v, shares) - coupled - torch.dot(self.hidden_bias, means)
+
+    def gap(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """A scalar with the gradient of mean F(v+) - mean F(v-), v+ [N, D], v- [M, D].
+
+        <v h>- - <v h>+ with h = p(h | v): Hinton, 2010, "A practical guide", Eq. 5. The values differ by the entropy of
+        p(h | v), which does not change to first order.
+        """
+        with torch.no_grad():
+            v = torch.cat([positive, negative])
+            h = self.hidden(v)
+        return self.weighted_energy(v, h, contrast(len(positive), len(negative), v))
 
     def mean(self, h: Tensor) -> Tensor:
         """[B, D] E[v | h]."""
@@ -144,24 +189,32 @@ class Restricted:
         """h ~ p(h | v), then v = E[v | h]: for grey levels, which stand for probabilities on both sides."""
         return self.mean(chance.bernoulli(self.hidden(v)))
 
-    def tempered(self, t: float, base: Tensor) -> Restricted:
-        """The machine on the way from independent visible units of bias `base` [D] (t = 0) to this one (t = 1)."""
-        bias = (1 - t) * base + t * self.visible.bias
-        return replace(self, visible=self.visible.moved(bias), weight=t * self.weight, hidden_bias=t * self.hidden_bias)
+    def annealed(self, base: Tensor, chains: int, temperatures: int, seed: int) -> LogEstimate:
+        """log Z by annealed importance sampling from independent visible units of bias `base` [D], in float64.
 
-    def base_log_partition(self, base: Tensor) -> float:
-        """log Z of `tempered(0, base)`, where nothing is connected."""
-        free = self.visible.moved(base).log_normaliser(self.weight.new_zeros(1, len(base)))
-        return float(free) + len(self.hidden_bias) * math.log(2)
+        Salakhutdinov & Murray, 2008 (ICML); the hidden units are summed out of the weights.
+        """
+        path = Annealing(self.double(), base.double())
+        noise = Noise(seed, chains, device=base.device)
+        weights = annealed_importance(
+            path.log_density, path.sweep, path.start(noise), annealing_schedule(temperatures), noise
+        )
+        return log_mean_exp(weights).plus(path.log_partition())
+
+    @property
+    def smaller(self) -> int:
+        """Units of the smaller layer over whose states can be summed."""
+        return min(self.weight.shape) if isinstance(self.visible, Bernoulli) else self.weight.shape[1]
 
     def log_partition(self) -> Tensor:
         """log Z [] by summing over all states of the smaller layer, in float64; differentiable.
 
-        Caution: 2^min(D, H) terms (real visible units: 2^H), so for at most some 20 units.
+        2^min(D, H) terms (real visible units: 2^H); an OptionError where that layer has more than 20 units.
         """
+        refuse_enumeration(self.smaller)
         machine = self.double()
         size, hidden = self.weight.shape
-        if isinstance(self.visible, Bernoulli) and size < hidden:
+        if size == self.smaller < hidden:
             parts = [-machine.free_energy(v) for v in states(size, machine.weight)]
         else:
             parts = [
@@ -173,6 +226,63 @@ class Restricted:
     def double(self) -> Restricted:
         """The same machine in float64."""
         return Restricted(self.visible.double(), self.weight.double(), self.hidden_bias.double())
+
+
+class Annealing:
+    """The path from independent visible units of bias `base` (t = 0) to a machine (t = 1): E_t = (1 - t) E_0 + t E.
+
+    W^T v is computed once for each state v, as two densities and a sweep ask for it.
+    """
+
+    def __init__(self, machine: Restricted, base: Tensor):
+        self.machine, self.base = machine, base
+        self.weight = machine.visible.coupling(machine.weight)
+        self.state, self.drive = base, base  # of the last state asked for
+
+    def visible(self, t: float) -> Visible:
+        """The visible units on their own."""
+        return self.machine.visible.moved((1 - t) * self.base + t * self.machine.visible.bias)
+
+    def log_density(self, t: float, v: Tensor) -> Tensor:
+        """[B] minus the free energy at t."""
+        return softplus(self._hidden(t, v)).sum(dim=1) - self.visible(t).energy(v)
+
+    def sweep(self, t: float, v: Tensor, chance: Chance) -> Tensor:
+        """Block Gibbs sampling at t."""
+        h = chance.bernoulli(self._hidden(t, v).sigmoid())
+        return self.visible(t).draw(t * (h @ self.machine.weight.T), chance)
+
+    def start(self, noise: Noise) -> Tensor:
+        """Exact draws at t = 0."""
+        return self.visible(0.0).draw(self.base.expand(len(noise), -1) * 0, noise)
+
+    def log_partition(self) -> float:
+        """log Z at t = 0."""
+        free = self.visible(0.0).log_normaliser(0 * self.base[None])
+        return float(free) + len(self.machine.hidden_bias) * math.log(2)
+
+    def _hidden(self, t: float, v: Tensor) -> Tensor:
+        """[B, H] log-odds of the hidden units at t."""
+        if v is not self.state:
+            self.state, self.drive = v, self.machine.hidden_bias + v @ self.weight
+        return t * self.drive
+
+
+def contrast(positive: int, negative: int, like: Tensor) -> Tensor:
+    """[N + M] shares by which a sum is the mean over N examples of the data minus the mean over M of the chains."""
+    shares = like.new_full((positive + negative,), 1 / positive)
+    shares[positive:] = -1 / negative
+    return shares
+
+
+def refuse_enumeration(units: int, instead: str = "method=ais") -> None:
+    """An OptionError where 2^units states are more than can be summed over."""
+    if units > ENUMERABLE:
+        large = f"2^{units} = {2.0**units:.2g}" if units < 1000 else f"2^{units}"
+        raise OptionError(
+            f"A sum over all states of {units} units would have {large} terms; up to {ENUMERABLE} units"
+            f" (2^{ENUMERABLE} = {1 << ENUMERABLE:,}) are summed. Use {instead}."
+        )
 
 
 def states(n: int, like: Tensor) -> Iterator[Tensor]:

@@ -43,7 +43,10 @@ class Persistent(Negative):
         self.register_buffer("chains", torch.zeros(chains, size), persistent=False)
 
     def fill(self, examples: Tensor) -> None:
-        self.chains.copy_(examples[torch.randint(len(examples), (len(self.chains),), device=examples.device)])
+        """Chains begin at examples [N, D]; what else they move, [chains, S - D], at 0."""
+        chosen = torch.randint(len(examples), (len(self.chains),), device=examples.device)
+        self.chains.zero_()
+        self.chains[:, : examples.shape[1]] = examples[chosen]
 
     def start(self, positive: Tensor) -> Tensor:
         return self.chains

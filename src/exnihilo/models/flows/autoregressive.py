@@ -10,31 +10,33 @@ import torch
 from exnihilo.nets.masked import MADE
 from exnihilo.probability.bijections import Autoregressive, Bijection, Flat
 from exnihilo.probability.elements import ElementMap
-from exnihilo.probability.mixing import ActNorm, Permutation
+from exnihilo.probability.mixing import ActNorm
 
 
-def turned(size: int) -> Iterator[Bijection]:
-    """The entries the other way round and normalised: the next map conditions in the opposite order."""
-    yield Permutation(torch.arange(size).flip(0))
+def normalised(size: int) -> Iterator[Bijection]:
+    """What enters a map has mean 0 and variance 1 at the start."""
     yield ActNorm(size)
 
 
 def autoregressive_steps(
     shape: Sequence[int],
-    element: Callable[[int], ElementMap],
+    element: Callable[[], ElementMap],
     *,
     width: int,
     depth: int,
-    between: Callable[[int], Iterable[Bijection]] = turned,
+    vector: int = 0,
+    between: Callable[[int], Iterable[Bijection]] = normalised,
 ) -> Iterator[Bijection]:
     """`depth` autoregressive maps of all entries in a row, by masked networks: (B, *shape) -> (B, D).
 
-    element: how many entries -> their map; between: what stands before every map but the first.
+    Every other map takes the entries from last to first. vector: length of what the networks are told beside; between:
+    what stands before every map but the first.
     """
     size = math.prod(shape)
     yield Flat(shape)
     for index in range(depth):
         if index:
             yield from between(size)
-        map_ = element(size)
-        yield Autoregressive(MADE((size,), map_.count, width=width, depth=2), map_)
+        map_ = element()
+        order = torch.arange(size) if index % 2 == 0 else torch.arange(size).flip(0)
+        yield Autoregressive(MADE((size,), map_.count, width=width, depth=2, vector=vector, order=order), map_)

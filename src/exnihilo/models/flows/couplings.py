@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from exnihilo.core import ModelError
+from exnihilo.nets.joined import Joined
 from exnihilo.nets.layers import zero_init
 from exnihilo.nets.mlp import MLP
 from exnihilo.nets.resnet import ConvResNet
@@ -23,18 +24,19 @@ SMALLEST = 8  # the shorter side below which an image is not halved any further
 
 def flat_couplings(
     shape: Sequence[int],
-    element: Callable[[int], ElementMap],
+    element: Callable[[], ElementMap],
     *,
     width: int,
     depth: int,
     dropout: float = 0.0,
+    vector: int = 0,
     between: Callable[[int], Iterable[Bijection]] = lambda size: (),
 ) -> Iterator[Bijection]:
     """`depth` couplings of all entries in a row, by fully connected networks: (B, *shape) -> (B, D).
 
     A random half is kept and the other changed, then the other way round, then another random half: after two
-    couplings every entry has been changed. element: how many entries -> their map; between: what stands before every
-    coupling.
+    couplings every entry has been changed. vector: length of what the networks are told beside; between: what stands
+    before every coupling.
     """
     size = math.prod(shape)
     if size < 2:
@@ -50,11 +52,15 @@ def flat_couplings(
         else:
             keep = ~keep
         yield from between(size)
-        changed = int((~keep).sum())
-        map_ = element(changed)
-        network = MLP((size - changed,), (map_.count * changed,), width, activation=torch.nn.ReLU, dropout=dropout)
-        zero_init(network.head)
-        yield Coupling(Entries(keep), network, map_)
+        yield fully_connected(keep, element(), width, dropout, vector)
+
+
+def fully_connected(keep: Tensor, map_: ElementMap, width: int, dropout: float = 0.0, vector: int = 0) -> Coupling:
+    """A coupling of the entries of dimension 1 by a network of two hidden layers, which starts as the identity."""
+    kept, changed = int(keep.sum()), int((~keep).sum())
+    network = MLP((kept + vector,), (map_.count * changed,), width, activation=torch.nn.ReLU, dropout=dropout)
+    zero_init(network.head)
+    return Coupling(Entries(keep), Joined(network, flat=True) if vector else network, map_)
 
 
 class Scale(NamedTuple):
@@ -90,22 +96,26 @@ def multi_scale(scales: Sequence[Scale], parts: Iterable[Bijection]) -> MultiSca
     return MultiScale(parts, sizes)
 
 
-def convolutional(
-    partition: Partition, kept: int, changed: int, element: Callable[[int], ElementMap], width: int, dropout: float
-) -> Coupling:
-    """A coupling of pictures by a small residual network."""
-    map_ = element(changed)
-    network = ConvResNet(kept, map_.count * changed, width, depth=1, dropout=dropout)
-    return Coupling(partition, network, map_)
+class Convolutional(NamedTuple):
+    """How pictures are coupled: by a small residual network of `width` channels, told a vector of this length."""
+
+    element: Callable[[], ElementMap]
+    width: int
+    dropout: float = 0.0
+    vector: int = 0
+
+    def __call__(self, partition: Partition, kept: int, changed: int) -> Coupling:
+        """From `kept` channels to the map of `changed` ones."""
+        map_ = self.element()
+        network = ConvResNet(kept + self.vector, map_.count * changed, self.width, depth=1, dropout=self.dropout)
+        return Coupling(partition, Joined(network, flat=False) if self.vector else network, map_)
+
+    def by_channels(self, keep: Tensor) -> Coupling:
+        """keep: booleans [C]."""
+        return self(Entries(keep), int(keep.sum()), int((~keep).sum()))
 
 
-def image_couplings(
-    shape: Sequence[int],
-    element: Callable[[int], ElementMap],
-    *,
-    width: int,
-    dropout: float = 0.0,
-) -> MultiScale:
+def image_couplings(shape: Sequence[int], couple: Convolutional) -> MultiScale:
     """Three couplings by checkerboard and three by channels at every scale, four by checkerboard at the last.
 
     Dinh et al., 2017, arXiv:1605.08803, Section 3.6: (B, C, H, W) -> (B, D). Pixels are squeezed before the
@@ -113,37 +123,26 @@ def image_couplings(
     places.
     """
 
-    def by_channels(keep: Tensor) -> Coupling:
-        return convolutional(Entries(keep), int(keep.sum()), int((~keep).sum()), element, width, dropout)
-
     def parts(scale: Scale) -> Iterator[Bijection]:
         channels, block = scale.channels, scale.rows * scale.columns
         if block == 1:
             for index in range(4):
-                squares = Checkerboard(scale.height, scale.breadth, index % 2)
-                yield convolutional(squares, channels, channels, element, width, dropout)
+                yield couple(Checkerboard(scale.height, scale.breadth, index % 2), channels, channels)
             return
         yield Squeeze(scale.rows, scale.columns)
         corner = torch.arange(channels) // (channels // block)  # which pixel of the block a channel was
         even = (corner // scale.columns + corner % scale.columns) % 2 == 0  # the checkerboard, in channels
         half = torch.arange(channels) < channels // 2
         for index in range(4 if scale.last else 3):
-            yield by_channels(even if index % 2 == 0 else ~even)
+            yield couple.by_channels(even if index % 2 == 0 else ~even)
         for index in range(0 if scale.last else 3):
-            yield by_channels(half if index % 2 == 0 else ~half)
+            yield couple.by_channels(half if index % 2 == 0 else ~half)
 
     scales = list(scales_of(shape))
     return multi_scale(scales, [Chain(parts(scale)) for scale in scales])
 
 
-def glow_steps(
-    shape: Sequence[int],
-    element: Callable[[int], ElementMap],
-    *,
-    width: int,
-    depth: int,
-    dropout: float = 0.0,
-) -> MultiScale:
+def glow_steps(shape: Sequence[int], couple: Convolutional, *, depth: int) -> MultiScale:
     """`depth` steps of actnorm, invertible 1 x 1 convolution and coupling by channels at every scale.
 
     Kingma & Dhariwal, 2018, arXiv:1807.03039, Figure 2 and Table 1: (B, C, H, W) -> (B, D). Where there is but one
@@ -154,12 +153,10 @@ def glow_steps(
         channels = scale.channels
         yield ActNorm(channels)
         if channels == 1:
-            squares = Checkerboard(scale.height, scale.breadth, index % 2)
-            yield convolutional(squares, 1, 1, element, width, dropout)
+            yield couple(Checkerboard(scale.height, scale.breadth, index % 2), 1, 1)
             return
         yield InvertibleLinear(channels)
-        keep = torch.arange(channels) < channels // 2
-        yield convolutional(Entries(keep), channels // 2, channels - channels // 2, element, width, dropout)
+        yield couple.by_channels(torch.arange(channels) < channels // 2)
 
     def parts(scale: Scale) -> Iterator[Bijection]:
         if scale.rows * scale.columns > 1:
@@ -185,15 +182,12 @@ def noise_couplings(shape: Sequence[int], *, width: int, depth: int) -> Iterator
         given, corner = channel % (2 * channels) >= channels, channel // (2 * channels)
         for index in range(depth):
             keep = given | ((corner // 2 + corner % 2) % 2 == index % 2)
-            yield convolutional(Entries(keep), int(keep.sum()), int((~keep).sum()), Affine, width, 0.0)
+            yield Convolutional(Affine, width).by_channels(keep)
         yield Inverse(Squeeze(2, 2))
         return
     yield Flat(both)
     for index in range(depth):
         keep = (torch.arange(2 * size) >= size) | (torch.arange(2 * size) % 2 == index % 2)
-        changed = int((~keep).sum())
-        if changed:
-            network = MLP((2 * size - changed,), (2 * changed,), width, activation=torch.nn.ReLU)
-            zero_init(network.head)
-            yield Coupling(Entries(keep), network, Affine(changed))
+        if not keep.all():
+            yield fully_connected(keep, Affine(), width)
     yield Inverse(Flat(both))

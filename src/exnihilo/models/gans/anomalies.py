@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from exnihilo.core import adam
-from exnihilo.core.optimizers import OptimizerFactory
-from exnihilo.models.gans.family import GAN
+from exnihilo.models.gans.family import GAN, Slots
 from exnihilo.models.gans.latents import Latent
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.models.projector import Projector
 from exnihilo.nets.dcgan import StridedCritic
 from exnihilo.nets.mlp import MLP
@@ -37,18 +34,9 @@ class AnoGAN(GAN):
         latent: Latent | int,
         projector: Projector,
         share: float = 0.1,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
-        critic_optimizer: OptimizerFactory | None = None,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            penalties=penalties,
-            optimizer=optimizer,
-            critic_optimizer=critic_optimizer,
-        )
+        super().__init__(generator, critic, latent=latent, **slots)
         self.projector, self.share = projector, share
 
     def residual(self, x: Tensor, rebuilt: Tensor) -> Tensor:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import final
+from dataclasses import replace
+from typing import Unpack, final
 
 import torch
 from torch import Tensor, nn
 
 from exnihilo.core import Batch, DataSpec, Player, Terms
-from exnihilo.core.optimizers import OptimizerFactory, adam
-from exnihilo.models.gans.family import GAN
+from exnihilo.models.gans.family import GAN, Slots
 from exnihilo.models.gans.latents import Latent
 from exnihilo.models.gans.networks import critic_for, generator_for
 
@@ -74,18 +74,19 @@ class BoundaryEquilibriumGAN(GAN):
         latent: Latent | int,
         diversity: float = 0.5,
         step: float = 1e-3,
-        optimizer: OptimizerFactory = adam(1e-4),
-        batch: int = 64,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(generator, critic, latent=latent, optimizer=optimizer, batch=batch)
+        super().__init__(generator, critic, latent=latent, **slots)
         self.diversity, self.step = diversity, step
         self.register_buffer("balance", torch.zeros(()))  # k
         self.register_buffer("real_energy", torch.zeros(()), persistent=False)  # L(x) of this round
 
     def players(self) -> Iterator[Player]:
-        """The critic, the generator; the round ends with a move of k."""
-        yield Player("critic", self.critic, self.critic_loss, after=self.remember)
-        yield Player("generator", self.generator, self.generator_loss, after=self.rebalance)
+        """The critic, its lazy penalties, the generator; the round ends with a move of k."""
+        critic, *penalties, generator = super().players()
+        yield replace(critic, after=self.remember)
+        yield from penalties
+        yield replace(generator, after=self.rebalance)
 
     def energy_of(self, x: Tensor, batch: Batch) -> Tensor:
         """(): the mean of L(x)."""
@@ -93,8 +94,9 @@ class BoundaryEquilibriumGAN(GAN):
 
     def critic_loss(self, batch: Batch) -> Terms:
         """Restoring reals, and fakes the worse the larger k."""
-        real, fake = self.energy_of(self.reals(batch), batch), self.energy_of(self.fakes(batch), batch)
-        return {"real": real, "fake": -self.balance * fake}
+        x, generated = self.reals(batch), self.fakes(batch)
+        real, fake = self.energy_of(x, batch), self.energy_of(generated, batch)
+        return {"real": real, "fake": -self.balance * fake} | self.penalised(x, generated, batch)
 
     def generator_loss(self, batch: Batch) -> Terms:
         """What the critic restores well."""

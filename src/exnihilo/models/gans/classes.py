@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Unpack
 
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from exnihilo.core import Batch, Conditions, DataSpec, Terms
-from exnihilo.core.optimizers import OptimizerFactory
-from exnihilo.models.gans.conditions import partly_hidden
-from exnihilo.models.gans.family import GAN, After, Content, Sight, watched
+from exnihilo.models.gans.conditions import TAKEN, partly_hidden
+from exnihilo.models.gans.family import GAN, Slots, watched
 from exnihilo.models.gans.latents import Latent
 from exnihilo.models.gans.networks import critic_for
 from exnihilo.models.gans.objectives import Objective, nonsaturating
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.models.gans.tricks import HeadedCritic
 
 
@@ -61,13 +60,17 @@ def class_cost(logits: Tensor, label: Tensor | None) -> Tensor:
     return cross_entropy(logits, label, ignore_index=-1, reduction="sum") / known
 
 
-def naming_critic_for(data: DataSpec, width: int, outputs: int, *, kernels: int = 0) -> HeadedCritic:
+def naming_critic_for(
+    data: DataSpec, width: int, outputs: int, *, kernels: int = 0, bounded: bool = False
+) -> HeadedCritic:
     """[B, *data.shape] -> [B, outputs]; with so many `kernels` of minibatch discrimination.
 
     Layers of convolutions are normalised by example: spectral normalisation bounds the logits, so that class terms
-    never end, and holds the score so small that they drown it - all samples of a class become one.
+    never end, and holds the score so small that they drown it - all samples of a class become one. `bounded`: so are
+    fully connected ones, whose logits then do not grow with the distance from the data.
     """
-    network = critic_for(data, width, outputs=width, normalisation="layer" if data.kind == "image" else "none")
+    by_example = bounded or data.kind == "image"
+    network = critic_for(data, width, outputs=width, normalisation="layer" if by_example else "none")
     return HeadedCritic(network, width, outputs, kernels)
 
 
@@ -96,33 +99,13 @@ class ClassGAN(GAN):
         weight: float = 1.0,
         latent: Latent | int,
         objective: Objective = nonsaturating,
-        penalties: Mapping[str, Penalty] | None = None,
-        contents: Mapping[str, Content] | None = None,
         conditional: bool = False,
-        sight: Sight | None = None,
-        after_critic: After | None = None,
-        after_generator: After | None = None,
-        optimizer: OptimizerFactory,
-        critic_optimizer: OptimizerFactory | None = None,
-        batch: int = 64,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            objective=objective,
-            penalties=penalties,
-            contents=contents,
-            conditional=conditional,
-            sight=sight,
-            after_critic=after_critic,
-            after_generator=after_generator,
-            optimizer=optimizer,
-            critic_optimizer=critic_optimizer,
-            batch=batch,
-        )
+        super().__init__(generator, critic, latent=latent, objective=objective, conditional=conditional, **slots)
         self.head, self.target, self.of_fakes, self.weight = head, target, of_fakes, weight
         self.withdrawn = frozenset() if head.classes else frozenset({"classify"})
+        self.takes = TAKEN if conditional else frozenset()
 
     def critique(self, x: Tensor, asked: Batch | Conditions) -> Tensor:
         """s(x): of what is asked the critic is not told."""
@@ -201,21 +184,9 @@ class CatGAN(GAN):
         *,
         weight: float,
         latent: Latent | int,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory,
-        critic_optimizer: OptimizerFactory | None = None,
-        batch: int = 128,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            objective=categorical,
-            penalties=penalties,
-            optimizer=optimizer,
-            critic_optimizer=critic_optimizer,
-            batch=batch,
-        )
+        super().__init__(generator, critic, latent=latent, objective=categorical, **slots)
         self.weight = weight
         self.withdrawn = frozenset() if weight else frozenset({"classify"})
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Conditions, DataSpec, ModelError, Terms
+from exnihilo.core import Batch, Conditions, DataError, DataSpec, ModelError, Terms
 from exnihilo.models.gans.family import GAN
 from exnihilo.models.gans.networks import calm_critic_for, channels, generator_for, leaky
 from exnihilo.nets.conv import ConvEncoder
@@ -16,6 +16,7 @@ from exnihilo.nets.layers import Condition
 from exnihilo.nets.mlp import MLP
 
 TOLD = 16  # numbers in which a network is told of everything
+TAKEN = frozenset({"attributes", "given"})  # by who is `Told`, beside the class
 UNKNOWN = 0.1  # share of the training in which a thing is left unsaid: the networks learn to do without
 
 Telling = Literal["concatenation", "projection"]
@@ -39,6 +40,8 @@ class Told(nn.Module):
     def forward(self, n: int, asked: Batch | Conditions) -> Tensor:
         vector: Tensor = self.facts(n, asked.label, asked.attributes)
         if self.given is None:
+            if asked.given is not None:
+                raise DataError("These data had nothing given beside them, so samples take nothing. Leave given out.")
             return vector
         if asked.given is None:
             return vector + self.nothing
@@ -155,6 +158,8 @@ class ConditionalGAN(GAN):
     Mirza & Osindero, 2014, arXiv:1411.1784, Eq. 2. Reals and fakes share the batch's y, or the critic could tell them
     by it. Now and then a part of y is hidden from both players, so the generator also answers when it is not asked.
     """
+
+    takes = TAKEN
 
     def critic_loss(self, batch: Batch) -> Terms:
         return super().critic_loss(partly_hidden(batch))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import final
+from typing import Unpack, final
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from exnihilo.core import NOTHING, Batch, Conditions, DataSpec, Noise, Terms
-from exnihilo.core.optimizers import OptimizerFactory, adam
-from exnihilo.models.gans.family import GAN
+from exnihilo.models.gans.family import GAN, Slots
 from exnihilo.models.gans.latents import Latent
-from exnihilo.models.gans.networks import DEPTH, channels, leaky
+from exnihilo.models.gans.networks import channels, connected
 from exnihilo.models.gans.objectives import boundary_seeking
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.nets.dcgan import StridedGenerator
 from exnihilo.nets.layers import Reshape
-from exnihilo.nets.mlp import MLP
 
 
 def weighted_log_prob(score: Tensor, log_prob: Tensor) -> Tensor:
@@ -35,7 +31,7 @@ def logits_for(data: DataSpec, latent: int, width: int) -> nn.Module:
     """[B, latent] -> [B, levels, *data.shape]: an unnormalised log-probability for each level of each entry."""
     shape = (data.levels, *data.shape)
     if data.kind != "image":
-        return MLP((latent,), shape, width, DEPTH, activation=leaky)
+        return connected(data, (latent,), shape, width)
     stacked = (data.levels * data.shape[0], *data.shape[1:])
     return nn.Sequential(StridedGenerator(latent, stacked, channels(width)), Reshape(*shape))
 
@@ -58,19 +54,9 @@ class DiscreteGAN(GAN):
         *,
         latent: Latent | int,
         draws: int = 20,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = adam(1e-4),
-        batch: int = 64,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            objective=boundary_seeking,
-            penalties=penalties,
-            optimizer=optimizer,
-            batch=batch,
-        )
+        super().__init__(generator, critic, latent=latent, objective=boundary_seeking, **slots)
         self.draws = draws
 
     def shown(self, x: Tensor) -> Tensor:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Unpack
 
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Player, Stage, Terms, adam
+from exnihilo.core import Batch, Player, Stage, Terms
 from exnihilo.core.optimizers import OptimizerFactory
-from exnihilo.models.gans.family import GAN, Content
+from exnihilo.models.gans.family import GAN, Slots
 from exnihilo.models.gans.latents import Latent
 from exnihilo.models.gans.networks import leaky
 from exnihilo.models.gans.objectives import Objective, nonsaturating
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.nets.mlp import MLP
 
 
@@ -62,23 +61,9 @@ class EncodedGAN(GAN):
         latent: Latent | int,
         family: Callable[[Tensor], CodeDistribution] = Point,
         objective: Objective = nonsaturating,
-        penalties: Mapping[str, Penalty] | None = None,
-        contents: Mapping[str, Content] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
-        critic_optimizer: OptimizerFactory | None = None,
-        batch: int = 64,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            objective=objective,
-            penalties=penalties,
-            contents=contents,
-            optimizer=optimizer,
-            critic_optimizer=critic_optimizer,
-            batch=batch,
-        )
+        super().__init__(generator, critic, latent=latent, objective=objective, **slots)
         self.encoder, self.family = encoder, family
 
     def coded(self, x: Tensor) -> Tensor:
@@ -168,19 +153,10 @@ class AEGAN(EncodedGAN):
         latent: Latent | int,
         share: float = 0.3,
         objective: Objective = nonsaturating,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
         inverse_optimizer: OptimizerFactory | None = None,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            encoder,
-            latent=latent,
-            objective=objective,
-            penalties=penalties,
-            optimizer=optimizer,
-        )
+        super().__init__(generator, critic, encoder, latent=latent, objective=objective, **slots)
         self.share, self.inverse_optimizer = share, inverse_optimizer
 
     def stages(self) -> Iterator[Stage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,21 @@ Sight = Callable[[Tensor, float], Tensor]
 
 #: What follows an update: `Player.after`.
 After = Callable[[Terms], None]
+
+
+class Slots(TypedDict, total=False):
+    """What every game may choose beside its latent and objective, as `GAN` has it: a subclass takes these as they are
+    and adds its own parts."""
+
+    penalties: Mapping[str, Penalty] | None
+    contents: Mapping[str, Content] | None
+    sight: Sight | None
+    critic_steps: int
+    after_critic: After | None
+    after_generator: After | None
+    optimizer: OptimizerFactory
+    critic_optimizer: OptimizerFactory | None
+    batch: int
 
 
 class GAN(GenerativeModel):
@@ -168,5 +184,5 @@ def watched(real: Tensor, fake: Tensor) -> Terms:
     """
     real, fake = real.detach(), fake.detach()
     pairs = min(len(real), len(fake))
-    accuracy = 0.5 + 0.5 * (real[:pairs] - fake[:pairs]).sign().mean()
-    return {"score/real": real.mean(), "score/fake": fake.mean(), "accuracy": accuracy}
+    gap = real - fake if len(real) == len(fake) else real[:pairs] - fake[:pairs]
+    return {"score/real": real.mean(), "score/fake": fake.mean(), "accuracy": 0.5 + 0.5 * gap.sign().mean()}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, mse_loss, softplus
 
-from exnihilo.core import Batch, Conditions, Player, Terms, adam, rmsprop
-from exnihilo.core.optimizers import OptimizerFactory
+from exnihilo.core import Batch, Conditions, Player, Terms
 from exnihilo.models.gans.encoders import EncodedGAN, drawn
-from exnihilo.models.gans.family import Content
+from exnihilo.models.gans.family import Slots
 from exnihilo.models.gans.latents import Latent
 from exnihilo.models.gans.objectives import Objective, density_ratio, nonsaturating
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.nets.dcgan import StridedCritic
 from exnihilo.nets.mlp import MLP
 from exnihilo.probability.distributions import DiagonalNormal
@@ -60,18 +59,9 @@ class AlphaGAN(EncodedGAN):
         latent: Latent | int,
         weight: float = 10.0,
         objective: Objective = density_ratio,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            encoder,
-            latent=latent,
-            objective=two_kinds(objective),
-            penalties=penalties,
-            optimizer=optimizer,
-        )
+        super().__init__(generator, critic, encoder, latent=latent, objective=two_kinds(objective), **slots)
         self.code_critic, self.code_objective, self.weight = code_critic, objective, weight
 
     def players(self) -> Iterator[Player]:
@@ -129,8 +119,7 @@ class VAEGAN(EncodedGAN):
         latent: Latent | int,
         gamma: float = 1e-2,
         beta: float = 1.0,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = rmsprop(3e-4),
+        **slots: Unpack[Slots],
     ):
         super().__init__(
             generator,
@@ -139,8 +128,7 @@ class VAEGAN(EncodedGAN):
             latent=latent,
             family=DiagonalNormal.of,
             objective=two_kinds(nonsaturating),
-            penalties=penalties,
-            optimizer=optimizer,
+            **slots,
         )
         self.gamma, self.beta = gamma, beta
 
@@ -202,19 +190,10 @@ class IAN(EncodedGAN):
         pixels: float = 10.0,
         features: float = 1.0,
         kl: float = 1e-2,
-        penalties: Mapping[str, Penalty] | None = None,
-        contents: Mapping[str, Content] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
+        **slots: Unpack[Slots],
     ):
         super().__init__(
-            generator,
-            critic,
-            nn.Sequential(introspection, reader),
-            latent=latent,
-            family=DiagonalNormal.of,
-            penalties=penalties,
-            contents=contents,
-            optimizer=optimizer,
+            generator, critic, nn.Sequential(introspection, reader), latent=latent, family=DiagonalNormal.of, **slots
         )
         self.reader, self.pixels, self.features, self.kl = reader, pixels, features, kl
 
@@ -288,6 +267,6 @@ def hidden(critic: StridedCritic | MLP, x: Tensor) -> list[Tensor]:
     kept = []
     for layer in critic.layers:
         x = layer(x)
-        if isinstance(layer, nn.LeakyReLU):
+        if isinstance(layer, nn.LeakyReLU | nn.ReLU):
             kept.append(x)
     return kept

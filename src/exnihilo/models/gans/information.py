@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from exnihilo.core import Batch, Terms
-from exnihilo.core.optimizers import OptimizerFactory
-from exnihilo.models.gans.family import GAN, watched
+from exnihilo.models.gans.family import GAN, Slots, watched
 from exnihilo.models.gans.latents import Codes
 from exnihilo.models.gans.networks import leaky
 from exnihilo.models.gans.objectives import Objective, nonsaturating
-from exnihilo.models.gans.penalties import Penalty
 
 READING = 128  # hidden units between the shared layers and what is read
 LOWEST = -6.0  # log-variance of a continuous code; without a floor its likelihood has none
@@ -82,21 +80,9 @@ class InfoGAN(GAN):
         weight: float = 1.0,
         continuous_weight: float = 0.1,
         objective: Objective = nonsaturating,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory,
-        critic_optimizer: OptimizerFactory | None = None,
-        batch: int = 64,
+        **slots: Unpack[Slots],
     ):
-        super().__init__(
-            generator,
-            critic,
-            latent=latent,
-            objective=objective,
-            penalties=penalties,
-            optimizer=optimizer,
-            critic_optimizer=critic_optimizer,
-            batch=batch,
-        )
+        super().__init__(generator, critic, latent=latent, objective=objective, **slots)
         self.weight, self.continuous_weight = weight, continuous_weight
 
     def unread(self, answers: Tensor, z: Tensor) -> Terms:
@@ -133,6 +119,11 @@ class InfoGAN(GAN):
         chances = [part.softmax(dim=1) for part in answers[:, :split].split(codes.categories, dim=1)]
         means = answers[:, split : split + codes.continuous].clamp(-1, 1)
         return torch.cat([*chances, means, x.new_zeros(len(x), codes.noise)], dim=1)
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """`category 0 = 3`, `continuous 1`, `noise 12`."""
+        return self.latent.names
 
     def clusters(self, x: Tensor, category: int = 0) -> Tensor:
         """[B, K] log Q(c | x) of one categorical code."""

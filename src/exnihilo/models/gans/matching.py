@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Conditions, Player, Terms, adam
-from exnihilo.core.optimizers import OptimizerFactory
+from exnihilo.core import Batch, Conditions, Player, Terms
 from exnihilo.models.gans.classes import class_cost
-from exnihilo.models.gans.conditions import Told, partly_hidden
+from exnihilo.models.gans.conditions import TAKEN, Told, partly_hidden
 from exnihilo.models.gans.encoders import drawn
-from exnihilo.models.gans.family import GAN
+from exnihilo.models.gans.family import GAN, Slots
 from exnihilo.models.gans.hybrids import divergence
 from exnihilo.models.gans.latents import Latent
-from exnihilo.models.gans.penalties import Penalty
 from exnihilo.nets.dcgan import StridedCritic
 from exnihilo.nets.mlp import MLP
 from exnihilo.probability.distributions import DiagonalNormal
@@ -74,7 +73,7 @@ class CVAEGAN(GAN):
     and codes. The classifier learns from reals alone. Caution: where it is sure its features are large, and so is L.
     """
 
-    coupled = True
+    coupled, takes = True, TAKEN
     critic: StridedCritic | MLP
 
     def __init__(
@@ -88,10 +87,9 @@ class CVAEGAN(GAN):
         classes: int,
         kl: float = 3.0,
         means: float = 1e-3,
-        penalties: Mapping[str, Penalty] | None = None,
-        optimizer: OptimizerFactory = adam(2e-4, betas=(0.5, 0.999)),
+        **slots: Unpack[Slots],
     ):
-        super().__init__(generator, critic, latent=latent, conditional=True, penalties=penalties, optimizer=optimizer)
+        super().__init__(generator, critic, latent=latent, conditional=True, **slots)
         self.encoder, self.classifier = encoder, classifier
         self.classes, self.kl, self.means = classes, kl, means
         self.overall = MeanMatching(1, critic.feature_size)

@@ -111,6 +111,8 @@ class LAPGAN(Games):
     any but the finest level, it refines these. Caution: errors of a coarse picture are not mended by finer levels.
     """
 
+    takes = frozenset({"given"})
+
     def __init__(self, games: Iterable[GAN]):
         super().__init__(games)
         self.levels = len(self.games) - 1

@@ -1,5 +1,11 @@
 """Named diffusion and flow models, grouped by idea."""
 
 from exnihilo.models.diffusion.zoo.foundations import ddpm, flow_matching
+from exnihilo.models.diffusion.zoo.likelihood import binomial_diffusion, diffusion_2015, improved_ddpm, vdm
+from exnihilo.models.diffusion.zoo.scores import edm, ncsn, score_sde
+from exnihilo.models.diffusion.zoo.transports import consistency, ot_cfm, progressive_distillation, rectified_flow
 
-__all__ = ["ddpm", "flow_matching"]
+__all__ = [
+    "binomial_diffusion", "consistency", "ddpm", "diffusion_2015", "edm", "flow_matching", "improved_ddpm", "ncsn", "ot_cfm",
+    "progressive_distillation", "rectified_flow", "score_sde", "vdm",
+]  # fmt: skip

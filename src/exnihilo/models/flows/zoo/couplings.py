@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec, recipe
+from exnihilo.models.autoregressive.heads import class_condition
 from exnihilo.models.flows.autoregressive import autoregressive_steps
-from exnihilo.models.flows.bases import StandardLogistic, StandardNormal
-from exnihilo.models.flows.couplings import flat_couplings, glow_steps, image_couplings, noise_couplings
+from exnihilo.models.flows.bases import StandardLogistic
+from exnihilo.models.flows.couplings import Convolutional, flat_couplings, glow_steps, image_couplings, noise_couplings
 from exnihilo.models.flows.family import Flow
-from exnihilo.models.flows.starts import falling_adam, is_large, stretched, usual_dropout
+from exnihilo.models.flows.starts import CLASS, flow_of, is_large, usual_dropout
 from exnihilo.probability.bijections import Bijection, Elementwise
 from exnihilo.probability.dequantisation import VariationalDequantisation
 from exnihilo.probability.elements import Additive, Affine, ElementMap, LogisticMixture, Shrink
@@ -25,6 +26,7 @@ def nice(
     width: Annotated[int, 8, 4096] = 256,
     depth: Annotated[int, 2, 64] = 4,
     dropout: Annotated[float, 0.0, 0.9] | None = None,
+    conditional: bool = False,
 ) -> Flow:
     """Additive couplings: shift half of the entries by a function of the other half, then scale each entry once.
 
@@ -32,14 +34,10 @@ def nice(
     Unlike the paper's: pictures enter by their logit, halves are random rather than odd and even, networks have two
     hidden layers rather than five. Caution: volumes cannot change from place to place, so `realnvp` fits better.
     """
-    couplings = flat_couplings(
-        data.shape, lambda size: Additive(), width=width, depth=depth, dropout=usual_dropout(data, dropout)
-    )
-    return Flow(
-        [*stretched(data), *couplings, ActNorm(data.size)],
-        StandardLogistic((data.size,)),
-        optimizer=falling_adam(),
-    )
+    condition, dropout = class_condition("nice", data, conditional, CLASS), usual_dropout(data, dropout)
+    vector = CLASS if condition else 0
+    couplings = flat_couplings(data.shape, Additive, width=width, depth=depth, dropout=dropout, vector=vector)
+    return flow_of(data, [*couplings, ActNorm(data.size)], base=StandardLogistic, condition=condition)
 
 
 @recipe("Density Estimation Using Real NVP", "Dinh et al., 2017", arxiv="1605.08803")
@@ -49,20 +47,22 @@ def realnvp(
     width: Annotated[int, 8, 4096] = 128,
     depth: Annotated[int, 2, 64] = 12,
     dropout: Annotated[float, 0.0, 0.9] | None = None,
+    conditional: bool = False,
 ) -> Flow:
     """Affine couplings: scale and shift half of the entries by functions of the other half.
 
     `depth` counts the couplings of vectors, tables and small images; larger images take the paper's scales, with
     convolutions of a quarter of `width`. dropout: by default 0.2 for pictures, which these networks soon know by heart,
-    and none for what has few dimensions, whose sharp edges it would blur.
+    and none for what has few dimensions, whose sharp edges it would blur. conditional: the networks are told the class.
     """
-    dropout = usual_dropout(data, dropout)
-    couplings: Sequence[Bijection]
+    condition, dropout = class_condition("realnvp", data, conditional, CLASS), usual_dropout(data, dropout)
+    vector = CLASS if condition else 0
+    couplings: Iterable[Bijection]
     if is_large(data):
-        couplings = [image_couplings(data.shape, Affine, width=max(8, width // 4), dropout=dropout)]
+        couplings = [image_couplings(data.shape, Convolutional(Affine, max(8, width // 4), dropout, vector))]
     else:
-        couplings = list(flat_couplings(data.shape, Affine, width=width, depth=depth, dropout=dropout))
-    return Flow([*stretched(data), *couplings], StandardNormal((data.size,)), optimizer=falling_adam())
+        couplings = flat_couplings(data.shape, Affine, width=width, depth=depth, dropout=dropout, vector=vector)
+    return flow_of(data, couplings, condition=condition)
 
 
 def mixed(size: int) -> Iterator[Bijection]:
@@ -78,6 +78,7 @@ def glow(
     width: Annotated[int, 8, 4096] = 128,
     depth: Annotated[int, 1, 64] = 8,
     dropout: Annotated[float, 0.0, 0.9] | None = None,
+    conditional: bool = False,
 ) -> Flow:
     """Actnorm, an invertible linear map of the channels and an affine coupling, again and again over several scales.
 
@@ -86,19 +87,15 @@ def glow(
     as well, pictures enter by their logit, and there are 8 steps, not 32. Caution: a low `temperature` makes samples
     smoother, not the model better.
     """
-    dropout = usual_dropout(data, dropout)
-    steps: Sequence[Bijection]
+    condition, dropout = class_condition("glow", data, conditional, CLASS), usual_dropout(data, dropout)
+    vector = CLASS if condition else 0
+    steps: Iterable[Bijection]
     if is_large(data):
-        steps = [glow_steps(data.shape, lambda n: Shrink(), width=max(8, width // 4), depth=depth, dropout=dropout)]
+        steps = [glow_steps(data.shape, Convolutional(Shrink, max(8, width // 4), dropout, vector), depth=depth)]
     else:
-        steps = list(
-            flat_couplings(data.shape, lambda n: Shrink(), width=width, depth=depth, dropout=dropout, between=mixed)
-        )
-    return Flow(
-        [*stretched(data), *steps, ActNorm(data.size)],
-        StandardNormal((data.size,)),
-        optimizer=falling_adam(),
-    )
+        sizes = {"width": width, "depth": depth, "vector": vector}
+        steps = flat_couplings(data.shape, Shrink, **sizes, dropout=dropout, between=mixed)
+    return flow_of(data, [*steps, ActNorm(data.size)], condition=condition)
 
 
 @recipe("Neural Spline Flows", "Durkan et al., 2019", arxiv="1906.04032")
@@ -111,6 +108,7 @@ def nsf(
     bins: Annotated[int, 2, 64] = 8,
     bound: Annotated[float, 1.0, 20.0] = 4.0,
     dropout: Annotated[float, 0.0, 0.9] | None = None,
+    conditional: bool = False,
 ) -> Flow:
     """Monotone rational-quadratic splines of each entry, whose knots are functions of the others.
 
@@ -120,23 +118,25 @@ def nsf(
     default 0.2 for pictures, none else. Unlike the paper's: pictures enter by their logit, and there are 6 steps of
     plain rather than 10 of residual networks.
     """
-    dropout = usual_dropout(data, dropout)
+    condition, dropout = class_condition("nsf", data, conditional, CLASS), usual_dropout(data, dropout)
+    sizes = {"width": width, "depth": depth, "vector": CLASS if condition else 0}
 
-    def spline(size: int) -> ElementMap:
+    def spline() -> ElementMap:
         return RationalQuadratic(bins, bound)
 
     def between(size: int) -> Iterator[Bijection]:
         yield InvertibleLinear(size, rotation=False)
-        yield Elementwise((size,), spline(size))
+        yield Elementwise((size,), spline())
 
-    steps: Sequence[Bijection]
+    steps: Iterable[Bijection]
     if transform == "autoregressive":
-        steps = list(autoregressive_steps(data.shape, spline, width=width, depth=depth, between=between))
+        steps = autoregressive_steps(data.shape, spline, **sizes, between=between)
     elif is_large(data):
-        steps = [glow_steps(data.shape, spline, width=max(8, width // 4), depth=depth, dropout=dropout)]
+        couple = Convolutional(spline, max(8, width // 4), dropout, sizes["vector"])
+        steps = [glow_steps(data.shape, couple, depth=depth)]
     else:
-        steps = list(flat_couplings(data.shape, spline, width=width, depth=depth, dropout=dropout, between=between))
-    return Flow([*stretched(data), *steps], StandardNormal((data.size,)), optimizer=falling_adam())
+        steps = flat_couplings(data.shape, spline, **sizes, dropout=dropout, between=between)
+    return flow_of(data, steps, condition=condition)
 
 
 @recipe(
@@ -161,26 +161,19 @@ def flow_pp(
     """
     dropout, narrow = usual_dropout(data, dropout), max(8, width // 4)
 
-    def mixture(size: int) -> ElementMap:
+    def mixture() -> ElementMap:
         return LogisticMixture(components)
 
-    couplings: Sequence[Bijection]
+    couplings: Iterable[Bijection]
     if is_large(data):
-        couplings = [image_couplings(data.shape, mixture, width=narrow, dropout=dropout)]
+        couplings = [image_couplings(data.shape, Convolutional(mixture, narrow, dropout))]
     else:
-        couplings = list(
-            flat_couplings(
-                data.shape, mixture, width=width, depth=depth, dropout=dropout, between=lambda n: [ActNorm(n)]
-            )
+        couplings = flat_couplings(
+            data.shape, mixture, width=width, depth=depth, dropout=dropout, between=lambda size: [ActNorm(size)]
         )
     noise = (
         VariationalDequantisation(noise_couplings(data.shape, width=narrow, depth=4), data.step)
         if data.discrete
         else None
     )
-    return Flow(
-        [*stretched(data), *couplings, ActNorm(data.size)],
-        StandardNormal((data.size,)),
-        dequantisation=noise,
-        optimizer=falling_adam(),
-    )
+    return flow_of(data, [*couplings, ActNorm(data.size)], dequantisation=noise)

@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec, recipe
-from exnihilo.models.flows.bases import StandardNormal
 from exnihilo.models.flows.couplings import scales_of
 from exnihilo.models.flows.family import Flow
-from exnihilo.models.flows.starts import falling_adam, is_large, stretched
+from exnihilo.models.flows.starts import flow_of, is_large
 from exnihilo.nets.fields import Field
 from exnihilo.nets.lipschitz import Contraction
 from exnihilo.probability.bijections import Bijection, Flat, Inverse, Squeeze
@@ -34,7 +33,7 @@ def planar_flow(
     """
     one = PlanarMap if kind == "planar" else RadialMap
     maps = [Inverse(one(data.size)) for _ in range(depth)]
-    return Flow([*stretched(data), Flat(data.shape), *maps], StandardNormal((data.size,)), optimizer=falling_adam(3e-3))
+    return flow_of(data, [Flat(data.shape), *maps], rate=3e-3)
 
 
 def residual_blocks(shape: Sequence[int], width: int, blocks: int) -> Iterator[Bijection]:
@@ -67,7 +66,7 @@ def residual_flow(
         parts += [Flat(shape)]
     else:
         parts += [Flat(data.shape), *residual_blocks((data.size,), width, blocks)]
-    return Flow([*stretched(data), *parts], StandardNormal((data.size,)), optimizer=falling_adam())
+    return flow_of(data, parts)
 
 
 @recipe(
@@ -91,8 +90,4 @@ def ffjord(
     and density drift apart from the equation; compare `reconstruct`.
     """
     field = Field(data.size, width, depth)
-    return Flow(
-        [*stretched(data), Flat(data.shape), Continuous(field, steps=steps, solver=solver)],
-        StandardNormal((data.size,)),
-        optimizer=falling_adam(),
-    )
+    return flow_of(data, [Flat(data.shape), Continuous(field, steps=steps, solver=solver)])

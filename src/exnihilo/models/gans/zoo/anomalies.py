@@ -7,7 +7,7 @@ from typing import Annotated
 from exnihilo.core import DataSpec
 from exnihilo.models.gans.anomalies import AnoGAN
 from exnihilo.models.gans.networks import plain_critic_for, plain_generator_for
-from exnihilo.models.gans.recipes import adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.zoo.encoders import code_length
 from exnihilo.models.projector import Projector
 
@@ -21,12 +21,12 @@ def anogan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     share: Annotated[float, 0, 1] = 0.1,
     steps: Annotated[int, 1, 10_000] = 300,
     starts: Annotated[int, 1, 100] = 2,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> AnoGAN:
     """Trained on the usual, it calls unusual what it cannot make, however long it searches its latents for it.
 
@@ -35,6 +35,7 @@ def anogan(
     paper's: means for sums, several starts, 300 steps for 500; R1 of weight `penalty`. Caution: `encode` takes hundreds
     of passes, and unusual examples near what the generator makes go unseen.
     """
+    width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AnoGAN(
         plain_generator_for(data, latent, width),
@@ -42,6 +43,6 @@ def anogan(
         latent=latent,
         projector=Projector(steps=steps, starts=starts),
         share=share,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )

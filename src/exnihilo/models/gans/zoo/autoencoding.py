@@ -16,7 +16,7 @@ from exnihilo.models.gans.latents import Uniform
 from exnihilo.models.gans.networks import generator_for
 from exnihilo.models.gans.objectives import margin_energy
 from exnihilo.models.gans.penalties import PullingAway
-from exnihilo.models.gans.recipes import adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 
 
 @adversarial("Energy-based Generative Adversarial Networks", "Zhao et al., 2017", arxiv="1609.03126")
@@ -24,12 +24,12 @@ def ebgan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     code: Annotated[int, 1, 1024] = 32,
     margin: Annotated[float, 1e-6, 1e6] = 1.0,
     apart: Annotated[float, 0, 1000] = 0.1,
     penalty: Annotated[float, 0, 1000] = 0.3,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """The critic is an autoencoder that restores data well, and samples badly, up to a margin.
 
@@ -37,12 +37,13 @@ def ebgan(
     also kept apart in code, by weight `apart`. Unlike the paper's: R1 of weight `penalty` in each fourth round.
     Caution: a margin far below the error of an untrained critic pushes nothing away; one far above it drowns the data.
     """
+    width, rate = sized(data, width, rate)
     game = GAN(
         generator_for(data, latent, width),
         autoencoding_critic(data, code, width, root_mean_square),
         latent=latent,
         objective=margin_energy(margin),
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         contents={"apart": PullingAway(apart)} if apart else None,
         optimizer=calm_adam(rate),
     )
@@ -57,19 +58,21 @@ def began(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     code: Annotated[int, 1, 1024] = 32,
     diversity: Annotated[float, 0.01, 1] = 1.0,
     step: Annotated[float, 1e-9, 1] = 0.5,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    penalty: Annotated[float, 0, 1000] = 0.3,
+    rate: Rate | None = None,
 ) -> BoundaryEquilibriumGAN:
     """An autoencoder as critic, whose errors on data and on samples are held in a ratio by a controller.
 
     L(x) - k L(G(z)) against L(G(z)), L the mean absolute error; k moves by `step` (diversity L(x) - L(G(z))). Unlike
-    the paper's: diversity 0.3 to 0.7, step 1e-3 and Adam at 1e-4, halved by hand, there, over many more rounds; in few
-    a small diversity is reached by collapse alone. Caution: it is made for data of many entries, whose errors say how
-    real the whole is; of two or three numbers it finds a part of the data and stays there.
+    the paper's: R1 of weight `penalty` in each fourth round; diversity 0.3 to 0.7, step 1e-3 and Adam at 1e-4, halved
+    by hand, there, over many more rounds; in few a small diversity is reached by collapse alone. Caution: nothing asks
+    the samples to differ, so kinds of examples that are easily restored crowd out the others.
     """
+    width, rate = sized(data, width, rate)
     bottleneck = max(1, min(code, data.size // 2))  # a longer code restores anything, and tells nothing apart
     return BoundaryEquilibriumGAN(
         generator_for(data, latent, width),
@@ -77,5 +80,6 @@ def began(
         latent=Uniform(latent),
         diversity=diversity,
         step=step,
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )

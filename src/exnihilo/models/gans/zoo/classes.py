@@ -18,10 +18,10 @@ from exnihilo.models.gans.classes import (
 )
 from exnihilo.models.gans.conditions import conditional_generator_for, require_classes
 from exnihilo.models.gans.family import After, Content
-from exnihilo.models.gans.networks import generator_for
+from exnihilo.models.gans.networks import few, generator_for
 from exnihilo.models.gans.objectives import smoothed
 from exnihilo.models.gans.penalties import HistoricalAverage
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.tricks import FeatureMatching, InstanceNoise, Referenced, led_by_contents
 
 
@@ -30,30 +30,33 @@ def improved_gan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
-    generator: Literal["features", "scores"] = "features",
+    width: Width | None = None,
+    generator: Literal["features", "scores"] = "scores",
     kernels: Annotated[int, 0, 1000] = 0,
     smoothing: Annotated[float, 0, 0.5] = 0.1,
     history: Weight = 0.0,
-    noise: Annotated[float, 0, 10] = 0.5,
+    noise: Annotated[float, 0, 10] | None = None,
     norm: Literal["virtual", "batch", "none"] = "batch",
     weight: Weight = 0.3,
     penalty: Weight = 0.05,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> ClassGAN:
-    """Fakes are one more class of a classifier, and the generator matches its features: few labels are enough.
+    """Fakes are one more class of a classifier, which the generator is to pass or whose features it matches.
 
-    Examples of unknown class (-1) count as real; without any classes the critic only tells real from fake. The paper's
-    techniques are options: generator=scores makes it pass for real instead of matching features, `kernels` of
-    minibatch discrimination (looks, not classes, gain), one-sided `smoothing`, `history` the weight of historical
-    averaging, norm=virtual (of a generator of pictures; dear). weight: of the known classes. R1 of weight `penalty` in
-    each fourth round is ours. Caution: matched features make a good classifier, not always good samples.
+    Few labels are enough: examples of unknown class (-1) count as real, and without any classes the critic only tells
+    real from fake. The paper's techniques are options: generator=features matches means of features instead, which
+    makes the better classifier of few labels and the worse samples; `kernels` of minibatch discrimination (looks, not
+    classes, gain), one-sided `smoothing`, `history` the weight of historical averaging, norm=virtual (of a generator of
+    pictures; dear). weight: of the known classes. noise: on all that the critic sees, none: 0.5, which holds it from
+    learning labels by heart, but 0 for a few numbers, whose modes it would blur. R1 of weight `penalty` is ours.
     """
+    width, rate = sized(data, width, rate)
+    noise = (0.0 if few(data) else 0.5) if noise is None else noise
     critic = naming_critic_for(data, width, max(data.classes, 1), kernels=kernels)
     maker: nn.Module = generator_for(data, latent, width, normalisation="none" if norm == "none" else "batch")
     if norm == "virtual":
         maker = Referenced(maker, latent)
-    objective, penalties, contents = smoothed(1 - smoothing), lazy_r1(penalty, every=4), dict[str, Content]()
+    objective, penalties, contents = smoothed(1 - smoothing), lazy_r1(penalty, 4, data), dict[str, Content]()
     if generator == "features":
         objective, contents["features"] = led_by_contents(objective), FeatureMatching()
     after: list[After | None] = [None, None]
@@ -87,10 +90,10 @@ def catgan(
     *,
     categories: Annotated[int, 2, 1000] | None = None,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     weight: Weight = 1.0,
     penalty: Weight = 0.3,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> CatGAN:
     """The critic sorts the data into classes that it is sure of, and is to be unsure of fakes.
 
@@ -98,14 +101,16 @@ def catgan(
     so many clusters, without a look at labels; `clusters(x)` says which. Unlike the paper's: R1 of weight `penalty` in
     each fourth round.
     """
+    width, rate = sized(data, width, rate)
     told = categories is None and data.classes > 1
     return CatGAN(
         generator_for(data, latent, width),
-        naming_critic_for(data, width, categories or (data.classes if told else 10)),
+        naming_critic_for(data, width, categories or (data.classes if told else 10), bounded=True),
         weight=weight if told else 0.0,
         latent=latent,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
+        batch=128,
     )
 
 
@@ -115,10 +120,10 @@ def amgan(
     *,
     labels: Literal["predefined", "dynamic"] = "predefined",
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     weight: Weight = 1.0,
     penalty: Weight = 0.3,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> ClassGAN:
     """One softmax of K classes and the fakes; each sample is to be of one class, not just of none that is fake.
 
@@ -126,6 +131,7 @@ def amgan(
     sample looks most like. Caution: dynamic labels can leave classes out. Unlike the paper's: R1 of weight `penalty`
     in each fourth round.
     """
+    width, rate = sized(data, width, rate)
     require_classes(data, "amgan")
     asked = labels == "predefined"
     return ClassGAN(
@@ -135,7 +141,7 @@ def amgan(
         target=asked_class if asked else likeliest_class,
         weight=weight,
         latent=latent,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         conditional=asked,
         optimizer=calm_adam(rate),
     )

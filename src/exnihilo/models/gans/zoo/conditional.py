@@ -17,7 +17,7 @@ from exnihilo.models.gans.conditions import (
 from exnihilo.models.gans.information import READING, InfoGAN, ReadingCritic
 from exnihilo.models.gans.latents import Codes
 from exnihilo.models.gans.networks import calm_critic_for, generator_for
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
 
 
 @adversarial("Conditional Generative Adversarial Nets", "Mirza & Osindero, 2014", arxiv="1411.1784")
@@ -25,10 +25,10 @@ def cgan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     critic: Telling = "projection",
     penalty: Weight = 0.05,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> ConditionalGAN:
     """Both players are told the class, attributes, or any vector or picture given, so samples can be asked for.
 
@@ -36,12 +36,13 @@ def cgan(
     scores by psi(f(x)) + e(y) . f(x) (Miyato & Koyama, 2018, arXiv:1802.05637), which listens better than one that x
     and y are joined for, critic=concatenation; R1 of weight `penalty` in each fourth round; Adam without momentum.
     """
+    width, rate = sized(data, width, rate)
     require_something_told(data, "cgan")
     return ConditionalGAN(
         conditional_generator_for(data, latent, width),
         conditional_critic_for(data, width, critic),
         latent=latent,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         conditional=True,
         optimizer=calm_adam(rate),
     )
@@ -52,16 +53,17 @@ def acgan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     weight: Weight = 1.0,
     penalty: Weight = 0.3,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> ClassGAN:
     """The critic also names the class, of reals and fakes, and the generator makes what it will name rightly.
 
     weight: of the class terms. Caution: samples that are easily named are rewarded, so classes that overlap are pushed
     apart and narrowed; `cgan` is not. Unlike the paper's: R1 of weight `penalty` in each fourth round.
     """
+    width, rate = sized(data, width, rate)
     require_classes(data, "acgan")
     return ClassGAN(
         conditional_generator_for(data, latent, width),
@@ -71,7 +73,7 @@ def acgan(
         of_fakes=True,
         weight=weight,
         latent=latent,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         conditional=True,
         optimizer=calm_adam(rate),
     )
@@ -88,11 +90,11 @@ def infogan(
     categories: Annotated[int, 2, 1000] = 10,
     continuous: Annotated[int, 0, 100] = 2,
     latent: Latent = 8,
-    width: Width = 256,
+    width: Width | None = None,
     weight: Weight = 1.0,
     continuous_weight: Weight = 0.01,
     penalty: Weight = 0.5,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> InfoGAN:
     """Part of the latents must stay readable in the samples, so without labels they become kinds and degrees.
 
@@ -100,6 +102,7 @@ def infogan(
     examples, `clusters` their category. Unlike the paper's: R1 of weight `penalty` in each fourth round, Adam without
     momentum. Caution: much noise, or a large continuous_weight, and categories mix what a person would tell apart.
     """
+    width, rate = sized(data, width, rate)
     codes = Codes((categories,), continuous, latent)
     return InfoGAN(
         generator_for(data, codes.width, width),
@@ -107,6 +110,6 @@ def infogan(
         latent=codes,
         weight=weight,
         continuous_weight=continuous_weight,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )

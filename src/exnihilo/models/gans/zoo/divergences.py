@@ -17,7 +17,7 @@ from exnihilo.models.gans.objectives import (
     logistic_ratio,
     pearson_ratio,
 )
-from exnihilo.models.gans.recipes import adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 
 #: The rows of the table, in its order.
 Name = Literal[
@@ -36,13 +36,13 @@ def fgan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     divergence: Name = "jensen_shannon",
     share: Annotated[float, 0.01, 0.99] = SHARE,
     order: Annotated[float, -2, 3] = ORDER,
     generator: Literal["alternative", "bound"] = "alternative",
     penalty: Annotated[float, 0, 1000] = 0.3,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """Any f-divergence between data and samples: the critic raises a lower bound on it, the generator lowers that.
 
@@ -51,13 +51,14 @@ def fgan(
     scores bent into (-10, 10) and gradients cut at length 1, as some rows grow like e^s, and R1 of weight `penalty` in
     each fourth round. Caution: the bound is only as tight as the critic is good, so it says little across runs.
     """
+    width, rate = sized(data, width, rate)
     chosen = divergences(share, order)[divergence]
     return GAN(
         generator_for(data, latent, width),
         critic_for(data, width),
         latent=latent,
         objective=chosen.objective(alternative=generator == "alternative", limit=10.0),
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=replace(calm_adam(rate), clip=1.0),
     )
 
@@ -72,11 +73,11 @@ def bregman_gan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     distance: Literal["pearson", "kl", "logistic"] = "logistic",
     relative: Annotated[float, 0, 0.9] = 0.2,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """The critic estimates how much denser data are than samples at a point; the generator evens that ratio out.
 
@@ -85,12 +86,13 @@ def bregman_gan(
     1, and R1 of weight `penalty` in each fourth round. Caution: least squares (pearson) and kl pull samples to ratio 1
     only weakly where they are too dense; logistic draws them on.
     """
+    width, rate = sized(data, width, rate)
     return GAN(
         generator_for(data, latent, width),
         critic_for(data, width),
         latent=latent,
         objective=bregman(RATIOS[distance], relative=relative),
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=replace(calm_adam(rate), clip=1.0),
     )
 
@@ -100,11 +102,11 @@ def bgan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     discrete_up_to: Annotated[int, 0, 256] = 2,
     draws: Annotated[int, 2, 1000] = 20,
-    penalty: Annotated[float, 0, 1000] = 0.1,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    penalty: Annotated[float, 0, 1000] = 1.0,
+    rate: Rate | None = None,
 ) -> GAN:
     """Samples move to where the critic cannot tell; of discrete data, by draws weighted with the critic's ratio.
 
@@ -113,8 +115,9 @@ def bgan(
     levels count as continuous. Unlike the paper's: Adam at 1e-3 for 1e-4, and R1 of weight `penalty` in each fourth
     round. Caution: the pull ends at the critic's boundary, wherever that is, so samples may stay around a mode.
     """
+    width, rate = sized(data, width, rate)
     critic, optimizer = critic_for(data, width), calm_adam(rate)
-    penalties = lazy_r1(penalty, every=4)
+    penalties = lazy_r1(penalty, 4, data)
     if 0 < data.levels <= discrete_up_to:
         return DiscreteGAN(
             logits_for(data, latent, width),

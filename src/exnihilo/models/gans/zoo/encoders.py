@@ -12,10 +12,10 @@ from exnihilo.models.gans.conditions import TOLD, ConditionalGenerator, Told, re
 from exnihilo.models.gans.encoders import AEGAN, ALI, PairCritic, Point
 from exnihilo.models.gans.hybrids import IAN, VAEGAN, AlphaGAN, Introspection
 from exnihilo.models.gans.matching import CVAEGAN, ConditionalEncoder
-from exnihilo.models.gans.networks import DEPTH, channels, leaky, plain_critic_for, plain_generator_for
+from exnihilo.models.gans.networks import DEPTH, channels, connected, leaky, plain_critic_for, plain_generator_for
 from exnihilo.models.gans.outputs import output
 from exnihilo.models.gans.penalties import Orthogonal
-from exnihilo.models.gans.recipes import adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.nets.mlp import MLP
 from exnihilo.nets.multiscale import MultiscaleGenerator
 from exnihilo.probability.distributions import DiagonalNormal
@@ -36,10 +36,10 @@ def ali(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     encoder: Literal["deterministic", "stochastic"] = "deterministic",
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> ALI:
     """A critic of pairs, examples with their codes or samples with theirs: the encoder inverts the generator.
 
@@ -49,6 +49,7 @@ def ali(
     round, Adam without momentum at a falling rate; no dropout or batch normalisation. Caution: a reconstruction is of
     the same kind before it is the same.
     """
+    width, rate = sized(data, width, rate)
     latent, chance = code_length(data, latent), encoder == "stochastic"
     return ALI(
         plain_generator_for(data, latent, width),
@@ -56,7 +57,7 @@ def ali(
         encoder_for(data, (2, latent) if chance else (latent,), width, DEPTH),
         latent=latent,
         family=DiagonalNormal.of if chance else Point,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -68,10 +69,10 @@ def aegan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     penalty: Annotated[float, 0, 1000] = 1.0,
     share: Annotated[float, 0.01, 0.99] = 0.3,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> AEGAN:
     """A game first; then, with the generator frozen, an encoder learns to make its samples again.
 
@@ -79,6 +80,7 @@ def aegan(
     (Lazarou, 2020). Unlike the paper's: R1 of weight `penalty`, a falling rate. Caution: of examples that the
     generator cannot make, it makes the wrong ones.
     """
+    width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AEGAN(
         plain_generator_for(data, latent, width),
@@ -86,7 +88,7 @@ def aegan(
         encoder_for(data, (latent,), width, DEPTH),
         latent=latent,
         share=share,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -98,10 +100,10 @@ def alpha_gan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     weight: Annotated[float, 0, 1000] = 10.0,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> AlphaGAN:
     """An autoencoder whose samples please one critic, and whose codes please another that knows N(0, I).
 
@@ -109,15 +111,16 @@ def alpha_gan(
     is short, or the second critic could not be pleased. Unlike the paper's: R1 of weight `penalty` in each fourth
     round, Adam without momentum at a falling rate. Caution: a large weight blurs, a small one forgets.
     """
+    width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AlphaGAN(
         plain_generator_for(data, latent, width),
         plain_critic_for(data, width),
         encoder_for(data, (latent,), width, DEPTH),
-        MLP((latent,), (1,), width, DEPTH, activation=leaky),
+        connected(data, (latent,), (1,), width),
         latent=latent,
         weight=weight,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -127,11 +130,11 @@ def vaegan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     gamma: Annotated[float, 0, 1000] = 0.03,
     beta: Annotated[float, 0, 1000] = 0.02,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> VAEGAN:
     """A variational autoencoder that compares what a critic sees of examples, not their entries.
 
@@ -140,6 +143,7 @@ def vaegan(
     would hardly be worth its nats. Also unlike the paper's: the last hidden layer for the third convolution, Adam
     without momentum at a falling rate for RMSProp.
     """
+    width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return VAEGAN(
         plain_generator_for(data, latent, width),
@@ -148,7 +152,7 @@ def vaegan(
         latent=latent,
         gamma=gamma,
         beta=beta,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -160,11 +164,11 @@ def cvae_gan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     kl: Annotated[float, 0, 1000] = 0.3,
     means: Annotated[float, 0, 1000] = 1.0,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> CVAEGAN:
     """An autoencoder told the class, whose samples match what critic and classifier see of examples on average.
 
@@ -173,6 +177,7 @@ def cvae_gan(
     first. Needs labels. Unlike the paper's: R1 of weight `penalty`, and means that run over ten batches. Caution: no
     score teaches the generator, so what the critic's features do not show may look wrong.
     """
+    width, rate = sized(data, width, rate)
     require_classes(data, "cvae_gan")
     latent = code_length(data, latent)
     return CVAEGAN(
@@ -184,7 +189,7 @@ def cvae_gan(
         classes=data.classes,
         kl=kl,
         means=means,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -194,13 +199,13 @@ def ian(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] | None = None,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     pixels: Annotated[float, 0, 1000] = 10.0,
     features: Annotated[float, 0, 1000] = 1.0,
     kl: Annotated[float, 0, 1000] = 1e-2,
     orthogonal: Annotated[float, 0, 1000] = 1e-5,
     penalty: Annotated[float, 0, 1000] = 1.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> IAN:
     """An encoder that sits on the critic, who tells reals, reconstructions and samples apart.
 
@@ -211,6 +216,7 @@ def ian(
     layer for batch normalisation; without the options of an inverse autoregressive flow and of colour channels given
     each other. Caution: the encoder is no better than what the critic looks at.
     """
+    width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     makes = multiscale(data, latent, width) if data.kind == "image" else plain_generator_for(data, latent, width)
     judges = plain_critic_for(data, width, outputs=3)
@@ -224,7 +230,7 @@ def ian(
         pixels=pixels,
         features=features,
         kl=kl,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         contents={"orthogonal": Orthogonal(makes, orthogonal)},
         optimizer=calm_adam(rate),
     )

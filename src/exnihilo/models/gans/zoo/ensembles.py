@@ -9,8 +9,7 @@ from exnihilo.core import DataSpec
 from exnihilo.models.gans.ensembles import AdaGAN, BayesianGAN
 from exnihilo.models.gans.family import GAN
 from exnihilo.models.gans.networks import plain_critic_for, plain_generator_for
-from exnihilo.models.gans.penalties import R1
-from exnihilo.models.gans.recipes import adversarial, calm_adam
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.zoo.foundations import gan
 
 
@@ -44,13 +43,13 @@ def bayesian_gan(
     generators: Annotated[int, 1, 100] = 4,
     critics: Annotated[int, 1, 100] = 1,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 128,
+    width: Width | None = None,
     penalty: Annotated[float, 0, 1000] = 1.0,
     prior: Annotated[float, 1e-3, 1e3] = 3.0,
     temperature: Annotated[float, 0, 10] = 0.01,
-    burn_in: Annotated[float, 0.01, 0.99] = 0.75,
+    burn_in: Annotated[float, 0.01, 0.99] = 0.95,
     sampler_rate: Annotated[float, 1e-7, 1] = 1e-3,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
 ) -> BayesianGAN:
     """Generators and critics drawn from the posterior over their weights, by Hamiltonian Monte Carlo on mini-batches.
 
@@ -59,12 +58,13 @@ def bayesian_gan(
     without which small data are not learnt. Caution: temperature 1 is the posterior itself, so wide on small data that
     samples blur; the default is a hundredth of it.
     """
+    width, rate = sized(data, width, rate, (128, 1e-3))
     return BayesianGAN(
         [plain_generator_for(data, latent, width) for _ in range(generators)],
         [plain_critic_for(data, width) for _ in range(critics)],
         latent=latent,
         examples=data.examples,
-        penalty=R1(penalty) if penalty else None,
+        penalty=lazy_r1(penalty, 1, data).get("r1"),
         prior=prior,
         burn_in=burn_in,
         sampler_rate=sampler_rate,

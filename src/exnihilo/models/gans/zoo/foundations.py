@@ -8,13 +8,12 @@ from torch import nn
 
 from exnihilo.core import DataSpec, recipe
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import DEPTH, leaky
+from exnihilo.models.gans.networks import connected, leaky
 from exnihilo.models.gans.objectives import minimax, nonsaturating
 from exnihilo.models.gans.outputs import output
-from exnihilo.models.gans.recipes import NOT_TEXT, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.tricks import InstanceNoise, flipped
 from exnihilo.nets.dcgan import Activation, StridedCritic, StridedGenerator
-from exnihilo.nets.mlp import MLP
 
 
 @adversarial("Generative Adversarial Nets", "Goodfellow et al., 2014", arxiv="1406.2661")
@@ -22,12 +21,12 @@ def gan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     objective: Literal["nonsaturating", "minimax"] = "nonsaturating",
     critic_steps: Annotated[int, 1, 100] = 1,
     penalty: Annotated[float, 0, 1000] = 2.0,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
-    critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
+    critic_rate: Rate | None = None,
 ) -> GAN:
     """A generator learns to pass for data before a critic that learns to tell the two apart, both fully connected.
 
@@ -35,15 +34,16 @@ def gan(
     for maxout and dropout, Adam for momentum, and R1 of weight `penalty` in each fourth round (0: none). Caution:
     without it the critic soon knows a small data set by heart, and the generator learns nothing more from it.
     """
+    width, rate = sized(data, width, rate)
     return GAN(
-        nn.Sequential(MLP((latent,), data.shape, width, DEPTH, activation=leaky), output(data)),
-        MLP(data.shape, (1,), width, DEPTH, activation=leaky),
+        nn.Sequential(connected(data, (latent,), data.shape, width), output(data)),
+        connected(data, data.shape, (1,), width),
         latent=latent,
         objective={"nonsaturating": nonsaturating, "minimax": minimax}[objective],
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         critic_steps=critic_steps,
         optimizer=calm_adam(rate),
-        critic_optimizer=calm_adam(critic_rate),
+        critic_optimizer=calm_adam(critic_rate or rate),
     )
 
 
@@ -92,7 +92,7 @@ def dcgan(
         critic,
         latent=latent,
         objective=flipped(nonsaturating, flips) if flips else nonsaturating,
-        penalties=lazy_r1(penalty, every=16),
+        penalties=lazy_r1(penalty, 16, data),
         sight=InstanceNoise(instance_noise) if instance_noise else None,
         optimizer=calm_adam(rate),
         critic_optimizer=calm_adam(critic_rate),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Annotated, Literal
 
+from torch import nn
+
 from exnihilo.core import DataSpec, cosine, rmsprop
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import critic_for, generator_for
+from exnihilo.models.gans.networks import Scaled, critic_for, few, generator_for
 from exnihilo.models.gans.objectives import (
     hinge,
     hinge_cost,
@@ -19,7 +21,7 @@ from exnihilo.models.gans.objectives import (
     wasserstein,
 )
 from exnihilo.models.gans.penalties import GradientPenalty, WeightDecay, clip_weights
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
 
 
 @adversarial("Least Squares Generative Adversarial Networks", "Mao et al., 2017", arxiv="1611.04076")
@@ -27,24 +29,25 @@ def lsgan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     fake: Annotated[float, -10, 10] = 0.0,
     real: Annotated[float, -10, 10] = 1.0,
     target: Annotated[float, -10, 10] = 1.0,
     penalty: Weight = 1.0,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """Scores are regressed on codes of fake and real, so samples are drawn on even where the critic is sure.
 
     The best critic is (real p + fake q) / (p + q). fake=-1 real=1 target=0 minimises Pearson's chi-squared divergence
     of p + q from 2 q. Unlike the paper's: Adam without momentum, and R1 of weight `penalty` in each fourth round.
     """
+    width, rate = sized(data, width, rate)
     return GAN(
         generator_for(data, latent, width),
         critic_for(data, width),
         latent=latent,
         objective=least_squares(fake, real, target),
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )
 
@@ -54,10 +57,10 @@ def wgan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     clip: Annotated[float, 1e-6, 100] = 0.05,
-    critic_steps: Annotated[int, 1, 100] = 3,
-    rate: Rate = 3e-4,
+    critic_steps: Annotated[int, 1, 100] = 2,
+    rate: Rate | None = None,
 ) -> GAN:
     """The critic's weights are clipped to a box, so its gap between data and samples estimates a distance of transport.
 
@@ -65,6 +68,7 @@ def wgan(
     Unlike the paper's: clip 0.01, five steps, and RMSProp at a constant 5e-5 there. Caution: a box is a crude way to be
     Lipschitz: a small one makes gradients vanish with depth, a large one takes long to fill.
     """
+    width, rate = sized(data, width, rate)
     critic = critic_for(data, width)
     return GAN(
         generator_for(data, latent, width),
@@ -82,12 +86,12 @@ def wgan_gp(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     penalty: Weight = 0.3,
     one_sided: bool = False,
     at: Literal["between", "real", "fake"] = "between",
-    critic_steps: Annotated[int, 1, 100] = 3,
-    rate: Rate = 1e-3,
+    critic_steps: Annotated[int, 1, 100] = 2,
+    rate: Rate | None = None,
 ) -> GAN:
     """A Wasserstein critic kept nearly 1-Lipschitz by a penalty on its gradient between data and samples.
 
@@ -95,6 +99,7 @@ def wgan_gp(
     on toys), five critic steps, and Adam at 1e-4 with betas (0, 0.9) there. Caution: every critic update differentiates
     a gradient, so a round is slow; and of a batch-normalised critic there is no gradient per example.
     """
+    width, rate = sized(data, width, rate)
     return GAN(
         generator_for(data, latent, width),
         critic_for(data, width),
@@ -111,11 +116,11 @@ def geometric_gan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     decay: Annotated[float, 0, 1] = 1e-3,
     clip: Annotated[float, 1e-6, 100] = 1.0,
     penalty: Weight = 0.3,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """The critic is a support vector machine on learnt features; samples move along the normal of its hyperplane.
 
@@ -123,13 +128,14 @@ def geometric_gan(
     only examples inside the margin count. Unlike the paper's: Adam without momentum for RMSProp, and R1 of weight
     `penalty` in each fourth round.
     """
+    width, rate = sized(data, width, rate)
     critic = critic_for(data, width)
     return GAN(
         generator_for(data, latent, width),
         critic,
         latent=latent,
         objective=hinge,
-        penalties={"decay": WeightDecay(critic.head, decay), **lazy_r1(penalty, every=4)},
+        penalties={"decay": WeightDecay(critic.head, decay), **lazy_r1(penalty, 4, data)},
         after_critic=partial(clip_weights, critic, clip),
         optimizer=calm_adam(rate),
     )
@@ -140,19 +146,23 @@ def sngan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
+    slope: Annotated[float, 0.1, 1000] | None = None,
     critic_steps: Annotated[int, 1, 100] = 2,
-    rate: Rate = 2e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """A hinge critic whose every weight is divided by its largest singular value, so no slope is penalised.
 
-    s is 1-Lipschitz up to the estimate of that value, one power iteration per pass. Unlike the paper's: Adam at 2e-4
-    with betas (0.5, 0.999) or (0, 0.9), and five critic steps there. Caution: of a convolution the reshaped weight is
-    bounded, not the operator; and what cannot be steep needs many rounds for fine detail.
+    s is `slope`-Lipschitz up to the estimate of that value, one power iteration per pass; none: 1 as in the paper's, or
+    30 for vectors of a few numbers, which lie so close that a slope of 1 never reaches the hinge's margins. Unlike the
+    paper's: Adam at 2e-4 with betas (0.5, 0.999) or (0, 0.9), and five critic steps there. Caution: of a convolution
+    the reshaped weight is bounded, not the operator; and what cannot be steep needs many rounds for fine detail.
     """
+    width, rate = sized(data, width, rate, (256, 2e-3))
+    critic = critic_for(data, width, normalisation="spectral")
     return GAN(
         generator_for(data, latent, width),
-        critic_for(data, width, normalisation="spectral"),
+        nn.Sequential(critic, Scaled(slope or (30.0 if few(data) else 1.0))),
         latent=latent,
         objective=hinge,
         critic_steps=critic_steps,
@@ -168,11 +178,11 @@ def ragan(
     data: DataSpec,
     *,
     latent: Latent = 32,
-    width: Width = 256,
+    width: Width | None = None,
     variant: Literal["nonsaturating", "least_squares", "hinge"] = "nonsaturating",
     compare: Literal["average", "pairs"] = "average",
     penalty: Weight = 0.3,
-    rate: Rate = 1e-3,
+    rate: Rate | None = None,
 ) -> GAN:
     """The critic says how much more real data look than samples; the generator wants it to be the other way round.
 
@@ -180,12 +190,13 @@ def ragan(
     - s(G(z))). Unlike the paper's: Adam without momentum at 1e-3 for 2e-4, and R1 of weight `penalty` in each fourth
     round. Caution: scores mean nothing by themselves, only their differences do; batches cannot be accumulated.
     """
+    width, rate = sized(data, width, rate)
     cost = COSTS[variant]
     return GAN(
         generator_for(data, latent, width),
         critic_for(data, width),
         latent=latent,
         objective=relativistic_average(cost) if compare == "average" else relativistic(cost),
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
     )

@@ -19,7 +19,7 @@ from exnihilo.models.gans.outputs import output
 from exnihilo.models.gans.penalties import clip_weights
 from exnihilo.models.gans.pyramid import LAPGAN, BandCritic, Refiner, sides
 from exnihilo.models.gans.ranked import GoGAN, Ranking
-from exnihilo.models.gans.recipes import NOT_TEXT, adversarial, calm_adam, lazy_r1
+from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.zoo.foundations import gan
 from exnihilo.nets.dcgan import StridedGenerator
 from exnihilo.nets.layers import norm
@@ -31,11 +31,11 @@ def cogan(
     data: DataSpec,
     *,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     start: Literal["alike", "apart"] | None = None,
-    penalty: Annotated[float, 0, 1000] = 0.5,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
-    critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
+    penalty: Annotated[float, 0, 1000] = 5.0,
+    rate: Rate | None = None,
+    critic_rate: Rate | None = None,
 ) -> CoGAN:
     """Corresponding samples of several domains, learnt without pairs: generators share first layers, critics last.
 
@@ -46,6 +46,7 @@ def cogan(
     than correspond, alike for other data, which else often correspond the wrong way round. Unlike the paper's: R1 of
     weight `penalty` in each fourth round. Caution: own layers run for every domain on every example.
     """
+    width, rate = sized(data, width, rate)
     if data.classes < 2:
         raise ModelError(
             f"cogan couples domains, told apart by their labels, and these data have {data.classes or 'no'} class"
@@ -68,9 +69,9 @@ def cogan(
         CoupledCritic(own(nn.Sequential(entry, leaky()), data.classes), calm_critic_for(inner, width)),
         latent=latent,
         conditional=True,
-        penalties=lazy_r1(penalty, every=4),
+        penalties=lazy_r1(penalty, 4, data),
         optimizer=calm_adam(rate),
-        critic_optimizer=calm_adam(critic_rate),
+        critic_optimizer=calm_adam(critic_rate or rate),
     )
 
 
@@ -87,7 +88,7 @@ def lapgan(
     levels: Annotated[int, 1, 8] | None = None,
     latent: Annotated[int, 1, 1024] = 32,
     width: Annotated[int, 4, 4096] = 256,
-    penalty: Annotated[float, 0, 1000] = 1.0,
+    penalty: Annotated[float, 0, 1000] = 0.3,
     rate: Annotated[float, 1e-7, 1] = 1e-3,
     critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
 ) -> LAPGAN:
@@ -109,7 +110,7 @@ def lapgan(
             BandCritic(band_critic(pair, width)),
             latent=Uniform(side[0] * side[1]),
             conditional=True,
-            penalties=lazy_r1(penalty, every=4),
+            penalties=lazy_r1(penalty, 4, data),
             optimizer=calm_adam(rate),
             critic_optimizer=calm_adam(critic_rate),
         )
@@ -127,14 +128,14 @@ def gogan(
     *,
     stages: Annotated[int, 1, 20] = 3,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 256,
+    width: Width | None = None,
     margin: Annotated[float, 0, 1000] = 1.0,
     ranking: Annotated[float, 0, 1000] = 1.0,
     clip: Annotated[float, 0, 10] = 0.0,
     penalty: Annotated[float, 0, 1000] = 2.0,
     critic_steps: Annotated[int, 1, 100] = 1,
-    rate: Annotated[float, 1e-7, 1] = 1e-3,
-    critic_rate: Annotated[float, 1e-7, 1] = 1e-3,
+    rate: Rate | None = None,
+    critic_rate: Rate | None = None,
 ) -> GoGAN:
     """Stage by stage a generator that a margin critic must rank between the data and the generator before it.
 
@@ -142,6 +143,7 @@ def gogan(
     R1 of weight `penalty` in each fourth round keeps the critic smooth, where the paper clips its weights, which `clip`
     does as well (0: not), after five critic updates a round. Caution: every stage has an equal part of the training.
     """
+    width, rate = sized(data, width, rate)
     critic = plain_critic_for(data, width)
     games: list[GAN] = []
     for _ in range(stages):
@@ -150,11 +152,11 @@ def gogan(
             critic,
             latent=latent,
             objective=ranked_scores(margin),
-            penalties=lazy_r1(penalty, every=4) | ({"ranking": Ranking(games[-1], margin, ranking)} if games else {}),
+            penalties=lazy_r1(penalty, 4, data) | ({"ranking": Ranking(games[-1], margin, ranking)} if games else {}),
             critic_steps=critic_steps,
             after_critic=partial(clip_weights, critic, clip) if clip else None,
             optimizer=calm_adam(rate),
-            critic_optimizer=calm_adam(critic_rate),
+            critic_optimizer=calm_adam(critic_rate or rate),
         )
         game.spec = data
         games.append(game)

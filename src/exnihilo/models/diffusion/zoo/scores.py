@@ -1,0 +1,125 @@
+"""Models of the score, the gradient of the log-density of noisy data, in continuous time or on a ladder of noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from exnihilo.core import DataSpec, recipe
+from exnihilo.models.diffusion.continuous import ContinuousDiffusion
+from exnihilo.models.diffusion.family import Diffusion
+from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.predictions import preconditioned, predict_noise, scaled_noise
+from exnihilo.models.diffusion.times import discrete, from_least, log_normal
+from exnihilo.models.diffusion.weightings import evenly, likelihood, unit_variance
+from exnihilo.probability.learned_paths import NoiseLadder
+from exnihilo.probability.paths import Path, Plain, SubVariancePreserving, VarianceExploding, VariancePreserving
+
+#: What becomes of the variance on the way to the noise.
+SDES: dict[str, Callable[[], Path]] = {
+    "vp": VariancePreserving,
+    "sub_vp": SubVariancePreserving,
+    "ve": lambda: VarianceExploding(high=None),
+}
+
+
+@recipe(
+    "Generative Modeling by Estimating Gradients of the Data Distribution", "Song & Ermon, 2019", arxiv="1907.05600"
+)
+def ncsn(
+    data: DataSpec,
+    *,
+    width: Annotated[int, 8, 512] = 16,
+    depth: Annotated[int, 1, 8] = 1,
+    attention: Annotated[int, 0, 64] = 0,
+    levels: Annotated[int, 20, 1000] = 100,
+) -> Diffusion:
+    """The score of the data at a ladder of noise levels; samples climb it by Langevin dynamics, the noise falling.
+
+    width: channels of the U-Net at full resolution; fully connected networks take 16 times as many units. attention:
+    maps of at most this side attend to themselves. levels: of noise, from the largest distance between two examples
+    down to 0.01. Each step of sampling takes 5 of Langevin's. Unlike the paper's: the ladder and the last step, which
+    takes the noise away, are those of its sequel (arXiv:2006.09011).
+    """
+    model = Diffusion(
+        timed_network(data, width, depth, attention),
+        NoiseLadder(levels),
+        scaled_noise(_deviation(data)),
+        discrete(levels),
+        box=box_of(data),
+        labelled=data.classes > 0,
+    )
+    model.levels, model.solver = levels, "langevin"
+    model.optimizer = network_optimizer(data, width)
+    return model
+
+
+@recipe(
+    "Score-Based Generative Modeling through Stochastic Differential Equations", "Song et al., 2021", arxiv="2011.13456"
+)
+def score_sde(
+    data: DataSpec,
+    *,
+    width: Annotated[int, 8, 512] = 16,
+    depth: Annotated[int, 1, 8] = 1,
+    attention: Annotated[int, 0, 64] = 0,
+    sde: Literal["vp", "sub_vp", "ve"] = "vp",
+    weighting: Literal["noise", "likelihood"] = "noise",
+    density: bool = False,
+) -> ContinuousDiffusion:
+    """The score of the data at all times of an SDE that turns them into noise; samples by that SDE turned round.
+
+    width: channels of the U-Net at full resolution; fully connected networks take 16 times as many units. attention:
+    maps of at most this side attend to themselves. sde: the variance is kept at 1 (vp), below it (sub_vp, the best
+    likelihoods) or explodes (ve). weighting: of all noise levels alike, or as the likelihood weighs them. density: of
+    data in levels, learn them spread over their steps, so that the model states a likelihood; samples are then noisier.
+    """
+    path = SDES[sde]()
+    model = ContinuousDiffusion(
+        timed_network(data, width, depth, attention),
+        path,
+        scaled_noise(_deviation(data)) if sde == "ve" else predict_noise,
+        from_least(path.least),
+        density=density or data.continuous,
+        weighting=evenly if weighting == "noise" else likelihood,
+        box=box_of(data),
+        labelled=data.classes > 0,
+    )
+    model.optimizer = network_optimizer(data, width)
+    return model
+
+
+@recipe("Elucidating the Design Space of Diffusion-Based Generative Models", "Karras et al., 2022", arxiv="2206.00364")
+def edm(
+    data: DataSpec,
+    *,
+    width: Annotated[int, 8, 512] = 16,
+    depth: Annotated[int, 1, 8] = 1,
+    attention: Annotated[int, 0, 64] = 0,
+    density: bool = False,
+) -> ContinuousDiffusion:
+    """The clean data, the network's input, target and loss scaled to be alike at all levels of noise.
+
+    width: channels of the U-Net at full resolution; fully connected networks take 16 times as many units. attention:
+    maps of at most this side attend to themselves. density: of data in levels, learn them spread over their steps, so
+    that the model states a likelihood; samples are then noisier. The paper's sampler: solver=heun spacing=karras
+    steps=18.
+    """
+    deviation = _deviation(data)
+    model = ContinuousDiffusion(
+        timed_network(data, width, depth, attention),
+        Plain(),
+        preconditioned(deviation),
+        log_normal(),
+        density=density or data.continuous,
+        weighting=unit_variance(deviation),
+        box=box_of(data),
+        labelled=data.classes > 0,
+    )
+    model.optimizer = network_optimizer(data, width)
+    return model
+
+
+def _deviation(data: DataSpec) -> float:
+    """About that of the entries: 0.5 of pictures (Karras et al., 2022, Table 1); numbers are standardised."""
+    return 0.5 if data.kind == "image" else 1.0
