@@ -5,7 +5,8 @@
     python benchmarks/gans.py --only toys --seconds 20 --seeds 0 --names gan wgan_gp --out try
     EXNIHILO_DATA=DATA python benchmarks/gans.py --only detection
 
-Writes benchmarks/results/gans.json and .md. `--seconds` is the training time of one model, the same for all. Recipes
+Writes benchmarks/results/gans.json and .md. `--seconds` is the training time of one model in seconds of its processor, the same for all, so that other work on the
+machine changes nothing. Recipes
 are those of the registry; each model trains in a process of its own with one thread, `--jobs` of them side by side.
 Detection reads ADBench's classical sets from $EXNIHILO_DATA/adbench, and says so where they are not.
 """
@@ -31,14 +32,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from measured import trained
 from speed import processor, seconds
 from torch.nn.functional import softplus
 
 import exnihilo as xn
 from exnihilo import tasks
-from exnihilo.core import ExnihiloError, GenerativeModel, list_models
+from exnihilo.core import ExnihiloError, list_models
 from exnihilo.evaluation import Reference
-from exnihilo.evaluation.lineup import parse_entry
 from exnihilo.evaluation.modes import conditional_accuracy, mode_values
 from exnihilo.training import Budget, Trainer
 
@@ -50,16 +51,6 @@ LONGEST = 20  # lines of a recipe, in the median
 
 Row = dict[str, Any]
 Figures = dict[str, float]
-
-
-def trained(name: str, data: Any, seconds: float, seed: int) -> GenerativeModel:
-    """A model after its training time; a name may carry options, as in `exnihilo compare`."""
-    entry = parse_entry(name, data.spec)
-    model = xn.create(entry.path, data, seed=seed, **entry.options)
-    run = xn.train(model, data, seconds=seconds, seed=seed, threads=1, progress=False)
-    for text in run.warnings:
-        print(f"{name}: {text}", file=sys.stderr)
-    return run.model
 
 
 # -- parts that train: which models on which data, and the figures of one of them ------------------------------------
@@ -397,7 +388,7 @@ def main() -> None:
             "machine": f"{processor()}, {os.cpu_count()} cores, 1 thread a model; load {os.getloadavg()[0]:.1f} at end",
             "torch": torch.__version__,
             "date": datetime.date.today().isoformat(),
-            **({"seconds a model": chosen.seconds, "jobs": chosen.jobs} if name in TRAINING else {}),
+            **({"processor seconds a model": chosen.seconds, "jobs": chosen.jobs} if name in TRAINING else {}),
             "took": f"{time.perf_counter() - start:.0f} s",
             "rows": rows,
         }

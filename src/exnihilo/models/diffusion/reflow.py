@@ -21,9 +21,9 @@ AT_ONCE = 256
 class RectifiedFlow(ContinuousDiffusion):
     """Two stages: flow matching on data and noise paired at random, then on pairs (z, x) that this flow joins.
 
-    Liu et al., 2022, arXiv:2209.03003, Eq. 1 and Algorithm 1. Paths of the second flow cross less, for no transport cost
-    rises, so that few Euler steps follow them. The pairs are drawn once, when the second stage begins; of labelled data
-    they have classes, as often as the data. Caution: the second flow is at best as good as the first one's samples.
+    Liu et al., 2022, arXiv:2209.03003, Eq. 1 and Algorithm 1. No transport cost rises by it and paths cross less, so
+    that few Euler steps follow them. The pairs are drawn once, when the second stage begins; of labelled data they have
+    classes, as often as the data. Caution: the second flow is at best as good as the first one's samples.
     """
 
     pair_data: Tensor

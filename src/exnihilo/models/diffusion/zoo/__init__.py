@@ -6,6 +6,6 @@ from exnihilo.models.diffusion.zoo.scores import edm, ncsn, score_sde
 from exnihilo.models.diffusion.zoo.transports import consistency, ot_cfm, progressive_distillation, rectified_flow
 
 __all__ = [
-    "binomial_diffusion", "consistency", "ddpm", "diffusion_2015", "edm", "flow_matching", "improved_ddpm", "ncsn", "ot_cfm",
-    "progressive_distillation", "rectified_flow", "score_sde", "vdm",
+    "binomial_diffusion", "consistency", "ddpm", "diffusion_2015", "edm", "flow_matching", "improved_ddpm", "ncsn",
+    "ot_cfm", "progressive_distillation", "rectified_flow", "score_sde", "vdm",
 ]  # fmt: skip
