@@ -5,9 +5,9 @@
     python benchmarks/gans.py --only toys --seconds 20 --seeds 0 --names gan wgan_gp --out try
     EXNIHILO_DATA=DATA python benchmarks/gans.py --only detection
 
-Writes benchmarks/results/gans.json and .md. `--seconds` is the training time of one model in seconds of its processor, the same for all, so that other work on the
-machine changes nothing. Recipes
-are those of the registry; each model trains in a process of its own with one thread, `--jobs` of them side by side.
+Writes benchmarks/results/gans.json and .md. `--seconds` is the training time of one model in seconds of its processor,
+the same for all, so that other work on the machine changes nothing. Recipes are those of the registry; each model
+trains in a process of its own with one thread, `--jobs` of them side by side.
 Detection reads ADBench's classical sets from $EXNIHILO_DATA/adbench, and says so where they are not.
 """
 

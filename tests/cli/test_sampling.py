@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,6 @@ def test_texts_go_to_a_file_or_to_a_program(exnihilo: Command, run: Path) -> Non
     ],
 )
 def test_mistakes_with_prompts(exnihilo: Command, run: Path, line: str, message: str) -> None:
-    import re
-
     answer = exnihilo(line)
     assert answer.code == 2
     assert re.search(message, answer.err)

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -102,6 +103,31 @@ def test_free_energy_sums_out_the_hidden_units() -> None:
     joint = ALL @ machine.weight @ hidden.T + (ALL @ machine.visible.bias)[:, None] + hidden @ machine.hidden_bias
     torch.testing.assert_close(machine.free_energy(ALL), -joint.logsumexp(dim=1))
     torch.testing.assert_close(machine.log_partition(), joint.flatten().logsumexp(dim=0))
+
+
+def test_scikit_learn_has_the_same_machine() -> None:
+    from sklearn.neural_network import BernoulliRBM
+
+    x = (np.random.default_rng(0).random((80, 6)) < 0.4).astype(float)
+    theirs = BernoulliRBM(5, learning_rate=0.1, n_iter=20, random_state=0).fit(x)
+    weight = torch.from_numpy(theirs.components_.T.copy())
+    biases = torch.from_numpy(theirs.intercept_visible_), torch.from_numpy(theirs.intercept_hidden_)
+    ours, v = Restricted(Bernoulli(biases[0]), weight, biases[1]), torch.from_numpy(x)
+    torch.testing.assert_close(ours.hidden(v), torch.from_numpy(theirs.transform(x)))
+    torch.testing.assert_close(ours.free_energy(v), torch.from_numpy(theirs._free_energy(x)))
+
+
+def test_the_closed_form_has_the_gradient_of_the_free_energies() -> None:
+    torch.manual_seed(0)
+    for visible in (Bernoulli(torch.randn(4)), Gaussian(torch.randn(4), 0.3 * torch.randn(4))):
+        machine = Restricted(visible, torch.randn(4, 3), torch.randn(3))
+        parameters = [machine.weight, machine.hidden_bias, *vars(visible).values()]
+        for parameter in parameters:
+            parameter.requires_grad_()
+        positive, negative = torch.rand(7, 4), torch.rand(5, 4)
+        found = torch.autograd.grad(machine.gap(positive, negative), parameters)
+        gap = machine.free_energy(positive).mean() - machine.free_energy(negative).mean()
+        torch.testing.assert_close(found, torch.autograd.grad(gap, parameters))
 
 
 def test_either_layer_may_be_summed() -> None:

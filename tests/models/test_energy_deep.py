@@ -264,7 +264,7 @@ def test_they_learn_bars(name: str) -> None:
     assert surprise > 1
     assert model.normaliser.known
     assert float(model.normaliser.figures[0]) == pytest.approx(model.log_partition().value, abs=1e-4)
-    assert float((model.reconstruct(x) - x).abs().mean()) < 0.25
+    assert (model.reconstruct(x) - x).abs().mean().item() < 0.25
 
 
 @pytest.mark.parametrize("name", ["dbn", "dbm"])

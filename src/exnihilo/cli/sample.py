@@ -18,28 +18,32 @@ if TYPE_CHECKING:
     from exnihilo.core import DataSpec
 
 
+Place = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH",
+        help=".png to look at, .npz, .csv (rows, series), .txt, .wav, or a folder for one file each. Texts are printed"
+        " without.",
+    ),
+]
+SamplingOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-o", metavar="OPTION=VALUE", help="A sampling option, e.g. -o steps=50; `exnihilo show NAME` lists them."
+    ),
+]
+
+
 def sample(
     run: RunPath,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="PATH",
-            help=".png to look at, .npz, .csv (rows, series), .txt, .wav, or a folder for one file each. Texts are"
-            " printed without.",
-        ),
-    ] = None,
+    out: Place = None,
     n: Annotated[int | None, typer.Option("-n", help="How many; 64 if not given, of a prompt one.")] = None,
     seed: Seed = 0,
     label: Annotated[str | None, typer.Option(help="A class by name, for models that take one.")] = None,
     text: Annotated[
         str | None, typer.Option(help="A prompt for models of text, which they go on from, up to a window in all.")
     ] = None,
-    o: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-o", metavar="OPTION=VALUE", help="A sampling option, e.g. -o steps=50; `exnihilo show NAME` lists them."
-        ),
-    ] = None,
+    o: SamplingOptions = None,
     density: Annotated[
         bool,
         typer.Option("--density", help="Fit a density to the codes of the run's data first, for models without one."),
@@ -60,7 +64,6 @@ def sample(
         exnihilo sample runs/autoencoder -n 64 --density --out samples.png
     """
     import exnihilo as xn
-    from exnihilo.core import OptionError
     from exnihilo.data.render import joined_texts, save_samples
     from exnihilo.explore import with_density
     from exnihilo.training import RunFolder
@@ -69,9 +72,7 @@ def sample(
     record = RunFolder(run).record()
     model = xn.load(run)
     n = n if n is not None else 64 if text is None else 1
-    prompt = _prompt(model.spec, text, n)
-    if out is None and model.spec.kind != "text":
-        raise OptionError(f"Samples of {model.spec.kind} data need a place: --out PATH.")
+    prompt = _prompt(model.spec, text, n, out)
     with use_threads(threads or record["threads"]):
         if density:
             model = with_density(model, load_source(record, None, None))
@@ -84,21 +85,23 @@ def sample(
         "seed": seed,
         "weights": record["weights"],
     }
-    files = [] if out is None else save_samples(model.spec, x, out, metadata=facts)
-    texts = model.spec.decode(x) if out is None else []
-    if text and model.spec.kind == "text" and not model.spec.decode(x[:1])[0].startswith(text):
+    if text and not model.spec.decode(x[:1])[0].startswith(text):
         remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
+    files = [] if out is None else save_samples(model.spec, x, out, metadata=facts)
     if json:
-        return print_json({"files": files, **({"texts": texts} if out is None else {}), **facts})
-    if out is None:
-        return print(joined_texts(texts))
-    print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")
+        print_json({"files": files, **({} if out else {"texts": model.spec.decode(x)}), **facts})
+    elif out is None:
+        print(joined_texts(model.spec.decode(x)))
+    else:
+        print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")
 
 
-def _prompt(spec: DataSpec, text: str | None, n: int) -> Tensor | None:
-    """[n, P] the ids of a prompt, the same for all samples."""
+def _prompt(spec: DataSpec, text: str | None, n: int, out: Path | None) -> Tensor | None:
+    """[n, P] the ids of a prompt, the same for all samples; an OptionError for what only texts take."""
     from exnihilo.core import OptionError
 
+    if out is None and spec.kind != "text":
+        raise OptionError(f"Samples of {spec.kind} data need a place: --out PATH.")
     if text is None:
         return None
     if spec.kind != "text":

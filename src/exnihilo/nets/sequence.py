@@ -108,7 +108,8 @@ class Leave(nn.Module):
     def __init__(self, features: int, channels: int, per_entry: int):
         super().__init__()
         self.channels, self.per_entry = channels, per_entry
-        self.linear = zero_init(nn.Linear(features, per_entry * channels))
+        self.linear = nn.Linear(features, per_entry * channels)
+        zero_init(self.linear)
         self.within = nn.Parameter(torch.zeros(per_entry, channels, channels)) if channels > 1 else None
         self.register_buffer("open", torch.ones(channels, channels).tril(-1), persistent=False)
 

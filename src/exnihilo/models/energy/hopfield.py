@@ -111,13 +111,13 @@ class Hopfield(GenerativeModel):
         noise: Noise,
         asked: Conditions = NOTHING,
         *,
-        temperature: Annotated[float, 0.0, 1000.0] = 0.3,
+        temperature: Annotated[float, 0.0, 1000.0] = 1.0,
         sweeps: Annotated[int, 0, 1_000_000] = 50,
     ) -> Tensor:
         """The end of a chain of Gibbs sweeps of exp(-E / temperature) that begins at independent spins.
 
-        temperature: 0 means where those come to rest; below about 1, and less the more is stored, a pattern is
-        remembered for long.
+        temperature: at 1 samples are of exp(-energy), where little of the memories is left; below about 0.5 a chain
+        stays near one of them, at 0 it comes to rest.
         """
         s = 2 * noise.bernoulli(torch.full((len(noise), self.binary.size), 0.5, device=noise.device)) - 1
         if temperature == 0:

@@ -92,7 +92,7 @@ class DeepBeliefNet(GenerativeModel):
     `log_prob_bound` is E_q[log p(v, h) - log q(h | v)] with h_L summed out, tighter with k draws; its log Z is exact
     where the top has a layer of at most 20 units, else estimated, which makes it optimistic by what `log_partition`
     says. Grey levels are taken as probabilities of bits; of these there is no likelihood. `energy` is minus the bound
-    with eight draws, less log Z.
+    with eight draws, less log Z. widths: of the hidden layers, two at least.
     """
 
     data_mean: Tensor
@@ -283,8 +283,6 @@ class DeepBeliefNet(GenerativeModel):
         top = self.stack[-1]
         h = noise.bernoulli(top.below_bias.sigmoid().expand(len(noise), -1))
         h = run_chain(top.sweep, h, sweeps, noise)
-        if len(self.stack) == 1:
-            return self.binary.example(h)
         return self.binary.example(self._down(h, mode, noise))
 
     def _down(self, h: Tensor, mode: Mode, noise: Noise) -> Tensor:

@@ -171,7 +171,8 @@ class KeptEstimate(nn.Module):
 def whole_precision(like: Tensor) -> AbstractContextManager[object]:
     """Inside, no autocast: in half precision energies of hundreds of nats are rounded."""
     device = like.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    casts = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if casts else nullcontext()
 
 
 def beside(known: Tensor, size: int) -> Tensor:
