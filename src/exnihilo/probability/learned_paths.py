@@ -41,7 +41,7 @@ class LearnedSNR(Path):
     is gamma itself, scaled to [0, 1], so the network is told the noise and not the time.
     """
 
-    def __init__(self, first: float = -13.3, last: float = 5.0, hidden: int = 256):
+    def __init__(self, first: float = -13.3, last: float = 5.0, hidden: int = 64):
         super().__init__()
         self.ends = nn.ParameterList([torch.tensor(first), torch.tensor(last)])
         self.shape = MonotoneNetwork(hidden)
@@ -77,15 +77,16 @@ class LearnedSNR(Path):
 class MonotoneNetwork(nn.Module):
     """A rising function on [0, 1] with the ends 0 and 1, and its slope: a line and sigmoids, all weights positive.
 
-    Kingma et al., 2021, arXiv:2107.00630, appendix H. Begins nearly straight, the sigmoids' middles spread evenly.
+    Kingma et al., 2021, arXiv:2107.00630, appendix H. Begins straight, half by the line and half by the sigmoids, whose
+    middles are spread evenly.
     """
 
     def __init__(self, hidden: int):
         super().__init__()
-        self.line = nn.Parameter(torch.tensor(math.log(math.expm1(1.0))))  # of softplus 1
-        self.steep = nn.Parameter(torch.full((hidden,), 8.0))
+        self.line = nn.Parameter(torch.tensor(0.0))
+        self.steep = nn.Parameter(torch.full((hidden,), 16.0))
         self.middle = nn.Parameter((torch.arange(hidden) + 0.5) / hidden)
-        self.weight = nn.Parameter(torch.full((hidden,), -2.0))
+        self.weight = nn.Parameter(torch.full((hidden,), -math.log(hidden)))
 
     def forward(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """t of any shape -> value and slope of that shape."""
@@ -94,9 +95,9 @@ class MonotoneNetwork(nn.Module):
         return (value - low) / (high - low), slope / (high - low)
 
     def _rise(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        steep, weight = softplus(self.steep.to(t)), softplus(self.weight.to(t)) / len(self.weight)
+        steep, weight = softplus(self.steep.to(t)), self.weight.to(t).exp()
         bend = (steep * (t[..., None] - self.middle.to(t))).sigmoid()  # [..., hidden]
-        line = softplus(self.line.to(t))
+        line = self.line.to(t).exp()
         slope = (bend * (1 - bend) * steep * weight).sum(dim=-1)  # no matrix product, which autocast would round
         return line * t + (bend * weight).sum(dim=-1), line + slope
 

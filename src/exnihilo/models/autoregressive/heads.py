@@ -29,9 +29,10 @@ def entry_head(data: DataSpec, components: int) -> Likelihood:
 
 def step_head(data: DataSpec, head: Literal["gaussian", "student", "mixture"], components: int) -> Likelihood:
     """Of series and sound: levels have a probability each, beyond 256 a mixture of logistics; numbers have the head."""
+    if data.levels > SOUND:
+        return DiscretisedLogisticMixture(data.levels, data.low, components)
     if data.levels:
-        few = data.levels <= SOUND
-        return Categorical(data.levels, data.low) if few else DiscretisedLogisticMixture(data.levels, data.low)
+        return Categorical(data.levels, data.low)
     if head == "student":
         return StudentT()
     return MixtureOfGaussians(components if head == "mixture" else 1)

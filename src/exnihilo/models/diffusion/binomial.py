@@ -58,20 +58,20 @@ class BinomialDiffusion(GenerativeModel):
         logits: Tensor = self.network(2 * noisy - 1, t, asked.label, asked.attributes)
         return logits.sigmoid().clamp(SURE, 1 - SURE)
 
-    def _terms(self, x: Tensor, t: Tensor, uniform: Tensor, asked: Conditions) -> Tensor:
-        """[B] T KL(q || p) in nats at times t = i / T, x_i drawn by uniform numbers."""
-        bits, times = self.spec.to_levels(x).to(x), beside(x, t)
-        noisy = (uniform < 0.5 + (bits - 0.5) * self.keep(times)).to(x)
-        before = times - 1 / self.levels
-        p = self.step(noisy, self.chance(noisy, t, asked), before, times)
-        divergence = kl_bernoulli(self.posterior(noisy, bits, before, times), p)
+    def _terms(self, x: Tensor, level: Tensor, uniform: Tensor, asked: Conditions) -> Tensor:
+        """[B] T KL(q || p) in nats at levels i [B] = 1 ... T, x_i drawn by uniform numbers."""
+        bits, s, t = self.spec.to_levels(x).to(x), beside(x, (level - 1) / self.levels), beside(x, level / self.levels)
+        noisy = (uniform < 0.5 + (bits - 0.5) * self.keep(t)).to(x)
+        p = self.step(noisy, self.chance(noisy, level / self.levels, asked), s, t)
+        divergence = kl_bernoulli(self.posterior(noisy, bits, s, t), p)
         return self.levels * divergence.flatten(1).sum(dim=1)
 
     # -- training and the bound ----------------------------------------------------------------------------------
 
     def loss(self, batch: Batch) -> Terms:
         x, asked = batch.x, Conditions(label=batch.label if self.labelled else None, attributes=batch.attributes)
-        nats = self._terms(x, self.times(len(x), x.device), torch.rand_like(x), asked).mean()
+        level = (self.times(len(x), x.device) * self.levels).round()
+        nats = self._terms(x, level, torch.rand_like(x), asked).mean()
         return {"bits_per_dim": nats / (x[0].numel() * math.log(2))}
 
     def log_prob_bound(
@@ -91,7 +91,7 @@ class BinomialDiffusion(GenerativeModel):
         cost = x.new_zeros(len(x))
         for stratum in range(k):
             level = ((stratum + noise.uniform()) / k * self.levels).floor().clamp(max=self.levels - 1) + 1
-            cost = cost + self._terms(x, (level / self.levels).to(x), noise.uniform(*x.shape[1:]), asked) / k
+            cost = cost + self._terms(x, level.to(x), noise.uniform(*x.shape[1:]), asked) / k
         return -cost
 
     # -- sampling ------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class ProgressiveDistillation(Diffusion):
         """first, last: N of the first and last student, powers of two; share: of the rounds, of all students."""
         super().__init__(*parts, **slots)
         self.first, self.last, self.share = first, last, share
+        self.withdrawn |= {"impute"}  # a student knows few times
         self.teacher = copy.deepcopy(self.network)
         self.register_buffer("student_steps", torch.tensor(0))
 
@@ -50,7 +51,7 @@ class ProgressiveDistillation(Diffusion):
         students = [
             Stage(
                 f"{steps} steps",
-                lambda: [Player("model", self.network, self.student_loss)],
+                partial(self._students, steps),
                 self.share / rounds,
                 enter=partial(self._promote, steps),
             )
@@ -58,13 +59,16 @@ class ProgressiveDistillation(Diffusion):
         ]
         return [Stage("teacher", self.players, 1 - self.share, enter=self.measure), *students]
 
+    def _students(self, steps: int) -> list[Player]:
+        return [Player("model", self.network, partial(self.student_loss, steps))]
+
     def _promote(self, steps: int, data: Data) -> None:
         """The student becomes the teacher of the next."""
         self.teacher.load_state_dict(self.network.state_dict())
         self.student_steps.fill_(steps)
 
-    def student_loss(self, batch: Batch) -> Terms:
-        steps = int(self.student_steps)
+    def student_loss(self, steps: int, batch: Batch) -> Terms:
+        """Of a student of so many steps."""
         x, n = batch.x, len(batch)
         label, attributes = self.hidden(batch)
         times = torch.randint(1, steps + 1, (n,), device=x.device) / steps
@@ -136,8 +140,6 @@ class Consistency(Diffusion):
     and not a mean, so only `Jumps` may sample.
     """
 
-    levels_now: Tensor
-
     def __init__(
         self,
         *parts: Any,
@@ -153,11 +155,10 @@ class Consistency(Diffusion):
         super().__init__(*parts, **slots)
         self.teacher = teacher
         self.coarse, self.fine, self.mean, self.spread, self.share = coarse, fine, mean, spread, share
-        self.withdrawn |= {"encode", "decode", "reconstruct", "score"}
-        self.register_buffer("levels_now", torch.tensor(coarse))
+        self.withdrawn |= {"encode", "decode", "reconstruct", "score", "impute"}  # those need a mean
 
     def players(self) -> Iterable[Player]:
-        return [Player("model", self.network, self.loss, after=self._refine)]
+        return [Player("model", self.network, self.loss)]
 
     def stages(self) -> Iterable[Stage]:
         if self.teacher is None:
@@ -174,14 +175,11 @@ class Consistency(Diffusion):
         assert self.teacher is not None
         self.network.load_state_dict(self.teacher.network.state_dict())
 
-    def _refine(self, terms: Terms) -> None:
-        """More levels as the training goes on: doubled in equal parts of it."""
-        doublings = math.log2(self.fine / self.coarse)
-        self.levels_now.fill_(min(self.fine, self.coarse * 2 ** math.floor(self.progress * (doublings + 1))))
-
     def noise_levels(self) -> Tensor:
-        """[levels_now + 1] times from `path.least` to 1, spaced as Karras et al. do."""
-        times = spaced_grid(self.path, int(self.levels_now) + 1, "karras")[-2::-1]
+        """Times from `path.least` to 1, spaced as Karras et al. do; their number doubles as the training goes on."""
+        doublings = math.floor(self.progress * (math.log2(self.fine / self.coarse) + 1))
+        levels = min(self.fine, self.coarse * 2**doublings)
+        times = spaced_grid(self.path, levels + 1, "karras")[-2::-1]
         return torch.tensor(times, device=self.low.device)
 
     def loss(self, batch: Batch) -> Terms:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Batch, Conditions, DataSpec, Noise, Player, Terms
+from exnihilo.core import Batch, Conditions, DataSpec, Noise, Player, Terms, adam
 from exnihilo.models.diffusion.family import Diffusion, beside
 from exnihilo.models.diffusion.predictions import PredictionType
 from exnihilo.models.diffusion.times import Times
@@ -18,8 +18,8 @@ from exnihilo.probability.divergences import kl_normal
 from exnihilo.probability.learned_paths import LearnedSNR
 from exnihilo.probability.solvers import Denoise
 
-#: The schedule plays each n-th round: its variance costs a pass through the network, and it moves slowly.
-SCHEDULE_EVERY = 8
+#: The schedule plays each n-th round: it costs a pass through the network, and little hangs on it.
+SCHEDULE_EVERY, SCHEDULE_RATE = 8, 0.02
 #: Entries whose reconstruction is looked at in training, where it teaches one number only; levels compared at once.
 SEEN, AT_ONCE = 4096, 2**24
 
@@ -52,7 +52,8 @@ class VariationalDiffusion(Diffusion):
 
     def players(self) -> Iterable[Player]:
         yield Player("denoiser", nn.ModuleList([self.network, self.path.ends]), self.loss)
-        yield Player("schedule", self.path.shape, self.schedule_loss, every=SCHEDULE_EVERY)
+        shape = self.path.shape
+        yield Player("schedule", shape, self.schedule_loss, every=SCHEDULE_EVERY, optimizer=adam(SCHEDULE_RATE))
 
     # -- training ------------------------------------------------------------------------------------------------
 
