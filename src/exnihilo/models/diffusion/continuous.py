@@ -44,6 +44,7 @@ class ContinuousDiffusion(Diffusion):
         24 steps of Kutta's method. The divergence is exact for up to 16 entries; beyond, an unbiased estimate with one
         vector of signs, the same for every x and call.
         """
+        self.require("log_prob")
         probes = 0 if x[0].numel() <= EXACT else 1
         denoise = self.denoiser(Conditions(label=label), threshold="none")
         return flow_log_prob(denoise, self.path, x, steps=DENSITY_STEPS, probes=probes)

@@ -144,6 +144,7 @@ class Diffusion(GenerativeModel):
 
     def score(self, x: Tensor) -> Tensor:
         """The gradient of the log-density of data with the smallest noise, t = path.least: -noise / sigma."""
+        self.require("score")
         t = torch.full((len(x),), self.path.least, dtype=x.dtype, device=x.device)
         return -self.denoise(x, t).noise / self.path(beside(x, t))[1]
 
@@ -234,6 +235,7 @@ class Diffusion(GenerativeModel):
         `repeats` times in all, so that both parts agree. Needs no training for it. Caution: the law is near the
         conditional one, not exact; more repeats come nearer.
         """
+        self.require("impute")
         check_mask(x, mask)
         noise = Noise(seed, len(x), device=x.device)
         times = with_jumps(spaced_grid(self.path, steps, "time", self.levels), JUMP, repeats)
@@ -251,12 +253,14 @@ class Diffusion(GenerativeModel):
 
         Song et al., 2021, arXiv:2010.02502, Section 4.3, by 100 steps of Heun's method equal in log SNR.
         """
+        self.require("encode")
         denoise = self.denoiser(Conditions(label=label), threshold="none")
         times = self._code_times()[::-1]
         return solve(Heun(), denoise, self.path, x, times, self._silence(x)) / curves(self.path, 1.0)[1]
 
     def decode(self, z: Tensor, *, label: Tensor | None = None) -> Tensor:
         """[B, *shape] where the flow, to a class or without any condition, leads from z; by 100 steps of Heun."""
+        self.require("decode")
         denoise = self.denoiser(Conditions(label=label), threshold="none")
         x = solve(Heun(), denoise, self.path, curves(self.path, 1.0)[1] * z, self._code_times(), self._silence(z))
         return DDIM().step(denoise, self.path, x, self.path.least, 0.0, self._silence(z))
