@@ -12,7 +12,7 @@ from exnihilo.probability.bijections import Bijection, Logit, Standardise
 from exnihilo.probability.dequantisation import VariationalDequantisation
 
 FLAT_SIDE = 12  # images up to this side are taken as vectors: convolutions see no more there, and cost more
-MANY = 2000  # rows that are
+MANY = 2000  # rows, from which on batches are large
 CLASS = 16  # length of the vector that stands for a class
 EDGE = 0.02  # how far from 0 and 1 the logit of a picture's range stays; the paper's 0.05 costs some bits on 17 levels
 

@@ -80,7 +80,7 @@ def gated_pixelcnn(
     *,
     width: Annotated[int, 3, 1024] = 48,
     depth: Annotated[int, 0, 64] = 5,
-    dropout: Annotated[float, 0.0, 0.9] = 0.2,
+    dropout: Annotated[float, 0.0, 0.9] = 0.3,
     conditional: bool = False,
 ) -> AutoregressiveLevels:
     """Two stacks of gated convolutions, one looking up and one left, so that no earlier pixel is out of sight.

@@ -24,7 +24,8 @@ def maf(
     """Each entry is scaled and shifted by functions of those before it; the order turns round after every map.
 
     u_i = x_i exp(s_i(x_<i)) + t_i(x_<i), made by masked networks (MADE). Densities take one pass, samples as many as
-    there are entries. Unlike the paper's: actnorm instead of batch normalisation, so an example's density is its own.
+    there are entries. conditional: the networks are told the class. Unlike the paper's: actnorm instead of batch
+    normalisation, so an example's density is its own.
     """
     condition = class_condition("maf", data, conditional, CLASS)
     vector = CLASS if condition else 0
@@ -43,7 +44,8 @@ def iaf(
     """The masked autoregressive flow the other way round: samples take one pass, densities one per entry.
 
     x_i = u_i exp(s_i(u_<i)) + t_i(u_<i). Caution: learning from data asks for densities, so every step costs as many
-    passes as there are entries; choose it where samples must be fast, and for few entries.
+    passes as there are entries; choose it where samples must be fast, and for few entries. conditional: the networks
+    are told the class.
     """
     condition = class_condition("iaf", data, conditional, CLASS)
     vector = CLASS if condition else 0

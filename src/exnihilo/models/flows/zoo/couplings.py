@@ -32,7 +32,8 @@ def nice(
 
     u = exp(s) f(x) with det df/dx = 1, and a logistic base. Pictures of any size are vectors here, as in the paper.
     Unlike the paper's: pictures enter by their logit, halves are random rather than odd and even, networks have two
-    hidden layers rather than five. Caution: volumes cannot change from place to place, so `realnvp` fits better.
+    hidden layers rather than five. conditional: the networks are told the class. Caution: volumes cannot change from
+    place to place, so `realnvp` fits better.
     """
     condition, dropout = class_condition("nice", data, conditional, CLASS), usual_dropout(data, dropout)
     vector = CLASS if condition else 0
@@ -53,7 +54,8 @@ def realnvp(
 
     `depth` counts the couplings of vectors, tables and small images; larger images take the paper's scales, with
     convolutions of a quarter of `width`. dropout: by default 0.2 for pictures, which these networks soon know by heart,
-    and none for what has few dimensions, whose sharp edges it would blur. conditional: the networks are told the class.
+    and none for what has few dimensions, whose sharp edges it would blur. conditional: the networks are told the class,
+    and `classify` follows by Bayes' rule.
     """
     condition, dropout = class_condition("realnvp", data, conditional, CLASS), usual_dropout(data, dropout)
     vector = CLASS if condition else 0
@@ -84,8 +86,8 @@ def glow(
 
     `depth` counts the steps of every scale; larger images take convolutions of a quarter of `width`, small ones and
     all else are vectors whose entries are the channels. Unlike the paper's: the base is N(0, I) for what leaves early
-    as well, pictures enter by their logit, and there are 8 steps, not 32. Caution: a low `temperature` makes samples
-    smoother, not the model better.
+    as well, pictures enter by their logit, and there are 8 steps, not 32. conditional: the networks are told the class.
+    Caution: a low `temperature` makes samples smoother, not the model better.
     """
     condition, dropout = class_condition("glow", data, conditional, CLASS), usual_dropout(data, dropout)
     vector = CLASS if condition else 0
@@ -115,8 +117,8 @@ def nsf(
     A linear map stands between, and each entry has a spline of its own as well. coupling: both directions take one
     pass; larger images take Glow's scales, `depth` steps each, with convolutions of a quarter of `width`.
     autoregressive: samples take one pass per entry. `bins` pieces on [-bound, bound], straight beyond. dropout: by
-    default 0.2 for pictures, none else. Unlike the paper's: pictures enter by their logit, and there are 6 steps of
-    plain rather than 10 of residual networks.
+    default 0.2 for pictures, none else. conditional: the networks are told the class. Unlike the paper's: pictures
+    enter by their logit, and there are 6 steps of plain rather than 10 of residual networks.
     """
     condition, dropout = class_condition("nsf", data, conditional, CLASS), usual_dropout(data, dropout)
     sizes = {"width": width, "depth": depth, "vector": CLASS if condition else 0}
