@@ -17,6 +17,7 @@ import exnihilo.models  # noqa: F401
 from exnihilo.core import GenerativeModel, ModelError, Noise, Unsupported, create, list_models
 from exnihilo.core.data import KINDS
 from exnihilo.data import load_data
+from exnihilo.data.arrays import image_dataset
 from exnihilo.data.audio import wave_dataset
 from exnihilo.data.texts import text_dataset
 from exnihilo.training import Budget, Hook, RunFolder, Trainer, load_model, train
@@ -60,6 +61,9 @@ def tiny_of_levels(kind: str):
         return replace(wave_dataset(0.3 * random(60, 24).clip(-3, 3), rate=8000, levels=16), source="tiny levels")
     rng = np.random.default_rng(0)
     label = rng.integers(0, 3, size=60)
+    if kind == "image":
+        ink = rng.integers(0, 2, size=(60, 8, 8)).astype(np.uint8)
+        return replace(image_dataset(ink, label, levels=2), source="tiny levels")
     if kind == "vector":
         return load_data((rng.integers(0, 2, size=(60, 5)), label))
     colour, shape = rng.choice(["red", "green", "blue"], size=60), rng.choice(["round", "square"], size=60)
@@ -67,7 +71,7 @@ def tiny_of_levels(kind: str):
 
 
 DATA = {kind: tiny(kind) for kind in KINDS}
-LEVELS = {kind: tiny_of_levels(kind) for kind in ("vector", "table", "audio")}
+LEVELS = {kind: tiny_of_levels(kind) for kind in ("image", "vector", "table", "audio")}
 
 
 @functools.cache

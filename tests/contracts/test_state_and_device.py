@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from tests.contracts.test_every_recipe import every_case, sampling, small, trained
 
 #: Recipes whose loss waits for the device in every step, and where; strict, so that whoever mends one strikes it out.
-WAITING: dict[str, str] = {"ot_cfm": "the pairing of a batch is solved on the host"}
+WAITING: dict[str, str] = {
+    "diffusion_2015": "of a batch, the rows at the first level are gathered",
+    "improved_ddpm": "of a batch, the rows at the first level are gathered",
+    "nce": "noise of a mixture is drawn component by component",
+    "ot_cfm": "the pairing of a batch is solved on the host",
+}
 
 
 def attributes(model: nn.Module) -> dict[str, Any]:

@@ -203,21 +203,22 @@ def test_bits_are_forgotten_as_the_chain_of_their_levels_says() -> None:
 
 
 def test_the_bound_of_heartbeats_is_above_their_entropy_and_nears_it_with_more_levels() -> None:
-    x, entropy = heartbeats().repeat(200, 1), math.log2(5)
-    bits = [
-        -binomial(KnownBits(), levels).log_prob_bound(x, k=20).mean().item() / math.log(2) for levels in (5, 50, 500)
-    ]
-    assert bits[0] > bits[1] > bits[2] > entropy
-    assert bits[2] < entropy + 0.1
+    x, bits = heartbeats().repeat(200, 1), []
+    for levels in (5, 20, 80):
+        cost = -binomial(KnownBits(), levels).log_prob_bound(x, k=levels) / math.log(2)
+        assert cost.mean() > math.log2(5) - 3 * cost.std() / math.sqrt(len(x))
+        bits.append(cost.mean().item())
+    assert bits[0] > bits[1] + 0.1 > bits[2] + 0.2
+    assert bits[2] < math.log2(5) + 0.3
 
 
 def test_heartbeats_are_learned() -> None:
     model = create("binomial_diffusion", BITS, width=8, levels=40)
-    fit(model, Batch(heartbeats().repeat(20, 1)), 150)
+    fit(model, Batch(heartbeats().repeat(20, 1)), 300)
     x = heartbeats().repeat(200, 1)
     with torch.no_grad():
         bits = -model.log_prob_bound(x, k=40).mean().item() / math.log(2)
-    assert math.log2(5) < bits < 4
+    assert math.log2(5) < bits < 3.1
     samples = model.sample(200, seed=0, steps=40)
     beats = (samples[:, None] == heartbeats()).all(dim=2).any(dim=1)
     assert beats.float().mean() > 0.7
@@ -287,9 +288,9 @@ def test_the_bound_in_continuous_time_knows_only_the_ends_of_the_schedule(schedu
 
 
 def test_the_schedule_learns_to_make_the_estimates_vary_less() -> None:
-    model = cast(VariationalDiffusion, create("vdm", DataSpec("vector", (2,), examples=10), width=8))
+    model = cast(VariationalDiffusion, create("vdm", DataSpec("vector", (32,), examples=10), width=8))
     knowing(model, 0.0, 1.0)
-    batch = Batch(Noise(0, 1000).normal(2))
+    batch = Batch(Noise(0, 500).normal(32))
     denoiser, schedule = model.players()
     ends = [end.item() for end in model.path.ends]
     names = {
@@ -310,7 +311,7 @@ def test_the_schedule_learns_to_make_the_estimates_vary_less() -> None:
             schedule.loss(batch)["second_moment"].backward()
             optimizer.step()
     after = moments()
-    assert after[1] < 0.8 * before[1]
+    assert after[1] < 0.6 * before[1]  # what is left is that of the noise
     assert after[0] == pytest.approx(before[0], rel=0.1)
     assert [end.item() for end in model.path.ends] == ends
 

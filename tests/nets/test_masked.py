@@ -90,3 +90,10 @@ def test_other_masks_over_categories_share_what_is_read():
     changed[0, 1] = 0  # the last in the other order: nothing depends on it
     assert torch.equal(other(changed), whole[1])
     assert not torch.equal(network(changed), whole[0])
+
+
+def test_a_narrow_layer_has_degrees_from_the_first_to_the_last_entries() -> None:
+    narrow = hidden_degrees(10, 101)
+    assert narrow.tolist() == [1 + 10 * unit for unit in range(10)]
+    assert hidden_degrees(7, 4).tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert hidden_degrees(4, 4, from_zero=True).tolist() == [0, 1, 2, 3]

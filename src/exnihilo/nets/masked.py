@@ -225,9 +225,14 @@ class MADE(MaskedNetwork):
 
 
 def hidden_degrees(width: int, entries: int, *, from_zero: bool = False) -> Tensor:
-    """[width] the degrees of hidden units in turn: 1 ... entries - 1, from 0 on where a vector is seen as well."""
+    """[width] the degrees of hidden units: 1 ... entries - 1 in turn, from 0 on where a vector is seen as well.
+
+    Where there are fewer units than degrees these are spread evenly, else late inputs would never be seen.
+    """
     first = 0 if from_zero else 1
-    return torch.arange(width) % max(1, entries - first) + first
+    degrees = max(1, entries - first)
+    unit = torch.arange(width)
+    return (unit * degrees // width if width < degrees else unit % degrees) + first
 
 
 def place_of(entry: int, shape: Sequence[int]) -> tuple[int, ...]:

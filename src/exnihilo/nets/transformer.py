@@ -15,16 +15,21 @@ from exnihilo.nets.sequence import SequenceNetwork, SequenceWalk, arranged, in_o
 HEAD = 32  # channels of an attention head
 
 
+def heads_of(width: int) -> int:
+    """Heads of 32 channels, or the next larger even number that divides an even width."""
+    return next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % (2 * heads) == 0)
+
+
 class Keys:
     """Keys and values [2, n, heads, T, d] that a block has made so far."""
 
     def __init__(self, like: Tensor, n: int, heads: int, entries: int, width: int):
         self.held, self.count = like.new_empty(2, n, heads, entries, width // heads), 0
 
-    def put(self, pair: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of new entries [2, n, heads, new, d] -> all so far."""
-        end = self.count + pair.shape[3]
-        self.held[:, :, :, self.count : end] = pair
+    def put(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of new entries, each [n, heads, new, d] -> all so far."""
+        start, end = self.count, self.count + key.shape[2]
+        self.held[0, :, :, start:end], self.held[1, :, :, start:end] = key, value
         self.count = end
         return self.held[0, :, :, :end], self.held[1, :, :, :end]
 
@@ -37,14 +42,13 @@ class Block(nn.Module):
     """h + Attention(norm h), then h + MLP(norm h): every entry attends to itself and those before it.
 
     Attention(Q, K, V) = softmax(Q K^T / sqrt(d)) V (Vaswani et al., 2017, arXiv:1706.03762, Eq. 1), normalised first
-    and GELU as in GPT-2 (Radford et al., 2019, section 2.3).
+    and GELU as in GPT-2 (Radford et al., 2019, section 2.3). Queries and keys are turned by their place, so that their
+    product knows how far apart they are (rotary positions, Su et al., 2021, arXiv:2104.09864, Eq. 16).
     """
 
     def __init__(self, width: int, depth: int, dropout: float):
         super().__init__()
-        self.heads = max(1, width // HEAD)
-        while width % self.heads:
-            self.heads -= 1
+        self.heads = heads_of(width)
         self.norm, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -55,12 +59,17 @@ class Block(nn.Module):
         for layer in (self.leave, self.narrow):
             nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * depth))  # so many residuals are added up
 
-    def forward(self, h: Tensor, keys: Keys | None = None) -> Tensor:
-        """[B, T, width]; with keys, T entries that follow those already there: one, or - there are none - several."""
+    def forward(self, h: Tensor, turns: Tensor, keys: Keys | None = None) -> Tensor:
+        """[B, T, width], turned by [T, d / 2] numbers of modulus 1.
+
+        With keys, T entries that follow those already there: one, or - there are none - several.
+        """
         parts = self.enter(self.norm(h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = parts  # each [B, heads, T, d]
+        value = parts[2]  # [B, heads, T, d]
+        pairs = parts[:2].to(turns.real.dtype).unflatten(-1, (-1, 2))
+        query, key = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2).to(value)
         if keys is not None:
-            key, value = keys.put(parts[1:])
+            key, value = keys.put(key, value)
         mixed = scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)
         h = h + self.dropout(self.leave(mixed.transpose(1, 2).flatten(2)))
         return h + self.dropout(self.narrow(gelu(self.widen(self.norm_2(h)))))
@@ -70,9 +79,12 @@ class Transformer(SequenceNetwork):
     """Logits of every entry's level from the entries before it; GPT (Radford et al., 2018 and 2019).
 
     Entries are tokens (text) or levels low, low + step, ... (pictures, in raster order, the colours of a pixel one
-    after the other), with learned vectors, which the logits share (Press & Wolf, 2017, arXiv:1608.05859), and learned
-    positions. In front stands a token of its own; the `vector`, of length width, is added to it, so all entries see it.
+    after the other), with learned vectors, which the logits share (Press & Wolf, 2017, arXiv:1608.05859). Attention
+    knows distances; the places of pictures also have learned vectors, while windows of a text begin anywhere in it. In
+    front stands a token of its own; the `vector`, of length width, is added to it, so all entries see it.
     """
+
+    angles: Tensor
 
     def __init__(
         self,
@@ -90,7 +102,9 @@ class Transformer(SequenceNetwork):
         self.entries = math.prod(shape)
         self.tokens = nn.Parameter(torch.randn(levels, width) * 0.02)
         self.first = nn.Parameter(torch.randn(width) * 0.02)
-        self.places = nn.Parameter(torch.randn(self.entries, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(self.entries, width) * 0.02) if len(shape) > 1 else None
+        slower = 10_000.0 ** -torch.arange(0, 1, 2 * heads_of(width) / width)  # [d / 2]
+        self.register_buffer("angles", torch.arange(self.entries)[:, None] * slower, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.stack = nn.ModuleList([Block(width, depth, dropout) for _ in range(depth)])
         self.norm = nn.LayerNorm(width)
@@ -115,9 +129,13 @@ class Transformer(SequenceNetwork):
 
     def pass_through(self, h: Tensor, keys: Sequence[Keys] | None = None, start: int = 0) -> Tensor:
         """[B, T, width] of the entries from `start` on, through all blocks."""
-        h = self.dropout(h + self.places[start : start + h.shape[1]])
+        angles = self.angles[start : start + h.shape[1]]
+        turns = torch.polar(torch.ones_like(angles), angles)
+        if self.places is not None:
+            h = h + self.places[start : start + h.shape[1]]
+        h = self.dropout(h)
         for number, block in enumerate(self.blocks):
-            h = block(h, None if keys is None else keys[number])
+            h = block(h, turns, None if keys is None else keys[number])
         return h
 
     def logits(self, h: Tensor) -> Tensor:
@@ -133,10 +151,10 @@ class CachedWalk(SequenceWalk):
 
     def __init__(self, network: Transformer, n: int, vector: Tensor | None):
         self.network, self.seen = network, 0  # tokens that went through the blocks
-        kind = torch.int64 if len(network.shape) == 1 else network.places.dtype
-        self.x = torch.zeros(n, *network.shape, dtype=kind, device=network.places.device)
+        kind = torch.int64 if len(network.shape) == 1 else network.first.dtype
+        self.x = torch.zeros(n, *network.shape, dtype=kind, device=network.first.device)
         self.next = network.front(n, vector)
-        width = network.places.shape[1]
+        width = len(network.first)
         self.keys = [Keys(self.next, n, block.heads, network.entries, width) for block in network.blocks]
 
     def predict(self, place: tuple[int, ...]) -> Tensor:

@@ -140,6 +140,8 @@ class GaussianMixture:
         """means + L_k epsilon, row by row; component by component, because a factor per row would fill the memory."""
         if factors.ndim == 2:
             return means + factors[component] * epsilon
+        if len(factors) == 1:
+            return means + epsilon @ factors[0].mT
         x = means.clone()
         for k in component.unique().tolist():
             rows = component == k

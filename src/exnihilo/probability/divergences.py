@@ -31,7 +31,8 @@ def kl_categorical(logits: Tensor, other_logits: Tensor | None = None) -> Tensor
 def kl_bernoulli(probability: Tensor | float, other: Tensor) -> Tensor:
     """KL(B(p) || B(r)) = p log(p / r) + (1 - p) log((1 - p) / (1 - r)) of every entry; r strictly between 0 and 1."""
     p = torch.as_tensor(probability).to(other)
-    return torch.xlogy(p, p / other) + torch.xlogy(1 - p, (1 - p) / (1 - other))
+    some, rest = p.clamp(min=1e-30), (1 - p).clamp(min=1e-30)  # of p = 0 or 1 too the slope towards r is finite
+    return torch.xlogy(p, some / other) + torch.xlogy(1 - p, rest / (1 - other))
 
 
 def matrix_root(covariance: Tensor) -> Tensor:

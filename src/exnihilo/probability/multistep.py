@@ -106,7 +106,7 @@ class _DPMSolver:
         if sigma == 0:
             return alpha * now.data
         h, data = half_log_snr(path, s) - now.at, now.data
-        if before is not None and math.isfinite(before.at):
+        if before is not None and math.isfinite(before.at) and now.at > before.at:
             data = data + h / (2 * (now.at - before.at)) * (now.data - before.data)
         if not self.stochastic:
             return exponential_step(path, x, t, s, data)

@@ -33,13 +33,13 @@ class ProgressiveDistillation(Diffusion):
     while the teacher learns.
     """
 
+    withdrawn = frozenset({"impute"})  # a student knows few times
     student_steps: Tensor
 
     def __init__(self, *parts: Any, first: int, last: int, share: float, **slots: Any):
         """first, last: N of the first and last student, powers of two; share: of the rounds, of all students."""
         super().__init__(*parts, **slots)
         self.first, self.last, self.share = first, last, share
-        self.withdrawn |= {"impute"}  # a student knows few times
         self.teacher = copy.deepcopy(self.network)
         self.register_buffer("student_steps", torch.tensor(0))
 
@@ -140,6 +140,8 @@ class Consistency(Diffusion):
     and not a mean, so only `Jumps` may sample.
     """
 
+    withdrawn = frozenset({"encode", "decode", "reconstruct", "score", "impute"})  # those need a mean
+
     def __init__(
         self,
         *parts: Any,
@@ -155,7 +157,6 @@ class Consistency(Diffusion):
         super().__init__(*parts, **slots)
         self.teacher = teacher
         self.coarse, self.fine, self.mean, self.spread, self.share = coarse, fine, mean, spread, share
-        self.withdrawn |= {"encode", "decode", "reconstruct", "score", "impute"}  # those need a mean
 
     def players(self) -> Iterable[Player]:
         return [Player("model", self.network, self.loss)]

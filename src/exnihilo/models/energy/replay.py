@@ -20,7 +20,6 @@ from exnihilo.probability.chains import (
     Kernel,
     LogEstimate,
     annealed_importance,
-    clamped,
     log_mean_exp,
     run_chain,
 )
@@ -73,9 +72,10 @@ class DeepEnergyModel(EnergyModel):
     Xie et al., 2016, arXiv:1602.03264; Du & Mordatch, 2019, arXiv:1903.08689. The Gaussian lets Z exist (a network of
     smooth activations grows no faster than a straight line), tells the chains their units and where they begin. They
     move u = (x - m) / s by `steps` of `dynamics` in every update. network: [B, *shape] -> f [B, 1]; size: weight of the
-    mean of f^2 over data and samples, which keeps f near 0. There is no `log_prob`, because Z is unknown;
-    `log_partition` estimates it. Caution: samples are chains from noise, and like those of the training only if they
-    run about as long as these live.
+    mean of f^2 over data and samples, which keeps f near 0; noise: standard deviation of what is added to the data's u,
+    so that the density has nothing narrower, over which chains would step (Nijkamp et al., 2020, arXiv:1903.12370).
+    There is no `log_prob`, because Z is unknown; `log_partition` estimates it. Caution: samples are chains from noise,
+    and like those of the training only if they run about as long as these live.
     """
 
     mean: Tensor
@@ -85,16 +85,19 @@ class DeepEnergyModel(EnergyModel):
         self,
         network: nn.Module,
         shape: Sequence[int],
-        replay: Negative,
+        replay: Replay,
         *,
         dynamics: Dynamics,
         steps: int = 40,
         size: float = 1e-3,
+        noise: float = 0.05,
         optimizer: OptimizerFactory = adam(1e-3),
         batch: int = 64,
     ):
         super().__init__(replay, sweeps=steps, optimizer=optimizer, batch=batch)
-        self.network, self.shape, self.dynamics, self.size = network, tuple(shape), dynamics, size
+        self.network, self.shape, self.dynamics = network, tuple(shape), dynamics
+        self.size, self.noise = size, noise
+        self.lifetime = round(2 * steps / max(replay.fresh, 0.01))
         self.register_buffer("mean", torch.zeros(math.prod(shape)))
         self.register_buffer("scale", torch.ones(math.prod(shape)))
 
@@ -126,7 +129,8 @@ class DeepEnergyModel(EnergyModel):
         self.scale.copy_(x.std(dim=0, correction=0).clamp(min=1e-3))
 
     def loss(self, batch: Batch) -> Terms:
-        positive = self.to_state(self.examples(batch.x))
+        state = self.to_state(self.examples(batch.x))
+        positive = state + self.noise * torch.randn_like(state)
         with cached():  # weights that are normalised are so once for all steps of the chains
             negative = self.negatives(positive)
             terms = {"gap": self.gap(positive, negative)}
@@ -145,26 +149,36 @@ class DeepEnergyModel(EnergyModel):
 
     # -- what it can do ------------------------------------------------------------------------------------------
 
-    def draw(self, noise: Noise, asked: Conditions = NOTHING, *, steps: Annotated[int, 0, 1_000_000] = 1000) -> Tensor:
-        """The end of a chain of so many Langevin steps from the Gaussian of the data's means and scales."""
+    def draw(
+        self, noise: Noise, asked: Conditions = NOTHING, *, steps: Annotated[int, 0, 1_000_000] | None = None
+    ) -> Tensor:
+        """The end of a chain of so many steps from the Gaussian of the data's means and scales.
+
+        steps=none: twice as many as a chain of the training lives.
+        """
+        start = noise.normal(len(self.mean))
         with cached():
-            energy = self.asked_energy(asked)
-            return self.from_state(run_chain(self.dynamics(energy), noise.normal(len(self.mean)), steps, noise))
+            kernel = self.dynamics(self.asked_energy(asked))
+            return self.from_state(run_chain(kernel, start, self.lifetime if steps is None else steps, noise))
 
     def asked_energy(self, asked: Conditions) -> Energy:
         """The energy of states of what is asked."""
         return self.state_energy
 
     @torch.no_grad()
-    def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, steps: int = 1000) -> Tensor:
-        """Langevin steps with the known entries held (mask True = known), the others from the Gaussian on."""
+    def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, steps: int | None = None) -> Tensor:
+        """The chain of the unknown entries given the known ones (mask True = known), from the Gaussian on."""
         check_mask(x, mask)
         noise = Noise(seed, len(x), device=x.device)
         state, known = self.to_state(x), mask.flatten(1)
-        start = torch.where(known, state, noise.like(state))
+
+        def given(u: Tensor) -> Tensor:
+            return self.state_energy(torch.where(known, state, u))
+
         with cached():
-            state = run_chain(clamped(self.dynamics(self.state_energy), state, known), start, steps, noise)
-        return torch.where(mask, x, self.from_state(state))
+            kernel = self.dynamics(given)
+            ends = run_chain(kernel, noise.like(state), self.lifetime if steps is None else steps, noise)
+        return torch.where(mask, x, self.from_state(ends))
 
     @torch.no_grad()
     def log_partition(

@@ -83,6 +83,7 @@ def ebm(
     steps: Steps = 4,
     step: Step = 0.01,
     size: Size = 1e-3,
+    noise: Share = 0.05,
     chains: Chains = 4096,
     fresh: Share = 0.05,
     spectral_norm: bool = False,
@@ -96,6 +97,7 @@ def ebm(
         dynamics=dynamics_for(data, kernel, step),
         steps=steps,
         size=size,
+        noise=noise,
         optimizer=clipped_adam(rate),
     )
 
@@ -114,6 +116,7 @@ def jem(
     steps: Steps = 4,
     step: Step = 0.01,
     size: Size = 1e-3,
+    noise: Share = 0.05,
     chains: Chains = 4096,
     fresh: Share = 0.05,
     rate: Rate = 3e-3,
@@ -131,6 +134,7 @@ def jem(
         dynamics=dynamics_for(data, kernel, step),
         steps=steps,
         size=size,
+        noise=noise,
         optimizer=clipped_adam(rate),
     )
 
