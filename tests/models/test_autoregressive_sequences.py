@@ -375,7 +375,7 @@ def test_gpt_learns_pictures_and_text_by_heart() -> None:
         x = spec.from_levels(torch.randint(spec.levels, (6, *spec.shape)))
         first = float(model.loss(Batch(x))["nats"].detach())
         assert first == pytest.approx(spec.size * math.log(spec.levels), rel=0.05)
-        learn(model, x, 120, 1e-2)
+        learn(model, x, 300, 1e-2)
         with torch.no_grad():
             assert float(model.loss(Batch(x))["nats"]) < 0.35 * first
 
