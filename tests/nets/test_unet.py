@@ -48,13 +48,15 @@ def test_blocks_start_as_nothing() -> None:
 def test_attention_is_the_formula() -> None:
     torch.manual_seed(0)
     layer = SelfAttention(128)
-    for weight in layer.leave.parameters():
+    for weight in layer.attention.leave.parameters():
         torch.nn.init.normal_(weight, std=0.1)
     x = torch.randn(2, 128, 3, 5)
-    query, key, value = layer.enter(layer.norm(x)).flatten(2).view(2, 3, 2, 64, 15).unbind(1)
+    places = layer.norm(x).flatten(2).transpose(1, 2)
+    query, key, value = layer.attention.enter(places).transpose(1, 2).view(2, 3, 2, 64, 15).unbind(1)
     weights = torch.einsum("bhdq,bhdk->bhqk", query, key).div(8).softmax(dim=-1)
-    mixed = torch.einsum("bhqk,bhdk->bhdq", weights, value).reshape(2, 128, 3, 5)
-    torch.testing.assert_close(layer(x), x + layer.leave(mixed), rtol=1e-4, atol=1e-5)
+    mixed = torch.einsum("bhqk,bhdk->bqhd", weights, value).flatten(2)
+    added = layer.attention.leave(mixed).transpose(1, 2).view_as(x)
+    torch.testing.assert_close(layer(x), x + added, rtol=1e-4, atol=1e-5)
 
 
 def test_times_and_conditions_are_told_apart() -> None:

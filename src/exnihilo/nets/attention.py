@@ -1,31 +1,71 @@
-"""Attention between the places of a picture."""
+"""Attention: entries of a sequence, or places of a map, look at each other."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from exnihilo.nets.layers import norm, zero_init
 
 
-class SelfAttention(nn.Module):
-    """x + W softmax(Q K^T / sqrt(d)) V over the places of a feature map: (B, C, H, W) -> the same; starts as x.
+def heads_of(width: int, channels: int, multiple: int = 1) -> int:
+    """Heads of so many channels, or the next larger number, a multiple of this, that divides the width; at least 1."""
+    most = max(1, width // channels)
+    return next((heads for heads in range(most, 1, -1) if width % (multiple * heads) == 0), 1)
 
-    Vaswani et al., 2017, arXiv:1706.03762, Eq. 1, one head per 64 channels (Dhariwal & Nichol, 2021,
-    arXiv:2105.05233). Time and memory grow with (H W)^2: for small maps.
+
+class Attention(nn.Module):
+    """W softmax(Q K^T / sqrt(d)) V between the entries of a sequence: [B, T, width] -> the same.
+
+    Vaswani et al., 2017, arXiv:1706.03762, Eq. 1 and section 3.2.2. `split` and `join` are its halves, for those who
+    turn or keep queries and keys in between. Time and memory grow with T^2.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def split(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each [B, heads, T, d]."""
+        query, key, value = self.enter(h).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind()
+        return query, key, value
+
+    def join(
+        self, query: Tensor, key: Tensor, value: Tensor, *, causal: bool = False, known: Tensor | None = None
+    ) -> Tensor:
+        """[B, T, width]; causal: entries see themselves and those before; known [B, T]: see only those where True."""
+        seen = None if known is None else known[:, None, None]
+        mixed = scaled_dot_product_attention(query, key, value, attn_mask=seen, is_causal=causal)
+        return self.leave(mixed.transpose(1, 2).flatten(2))
+
+    def forward(self, h: Tensor, known: Tensor | None = None) -> Tensor:
+        return self.join(*self.split(h), known=known)
+
+
+class FeedForward(nn.Module):
+    """W gelu(V h) of every entry by itself, V h four times as wide: [..., width] -> the same."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.enter, self.leave = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.leave(gelu(self.enter(h)))
+
+
+class SelfAttention(nn.Module):
+    """x + attention between the places of a feature map: (B, C, *sides) -> the same; starts as x.
+
+    One head per 64 channels (Dhariwal & Nichol, 2021, arXiv:2105.05233). For small maps.
     """
 
     def __init__(self, channels: int):
         super().__init__()
-        self.heads = max(1, channels // 64)
-        while channels % self.heads:
-            self.heads -= 1
         self.norm = norm("group", channels)
-        self.enter = nn.Conv2d(channels, 3 * channels, 1)
-        self.leave = zero_init(nn.Conv2d(channels, channels, 1))
+        self.attention = Attention(channels, heads_of(channels, 64))
+        zero_init(self.attention.leave)
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = self.enter(self.norm(x)).unflatten(1, (3, self.heads, -1)).flatten(4)  # (B, 3, heads, d, HW)
-        query, key, value = parts.transpose(-1, -2).unbind(1)  # each (B, heads, HW, d)
-        mixed = scaled_dot_product_attention(query, key, value).transpose(-1, -2)  # (B, heads, d, HW)
-        return x + self.leave(mixed.reshape(x.shape))
+        places = self.norm(x).flatten(2).transpose(1, 2)  # (B, places, C)
+        return x + self.attention(places).transpose(1, 2).reshape(x.shape)

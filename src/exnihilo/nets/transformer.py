@@ -8,16 +8,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, scaled_dot_product_attention
+from torch.nn.functional import linear
 
+from exnihilo.nets.attention import Attention, FeedForward, heads_of
 from exnihilo.nets.sequence import SequenceNetwork, SequenceWalk, arranged, in_order
 
 HEAD = 32  # channels of an attention head
-
-
-def heads_of(width: int) -> int:
-    """Heads of 32 channels, or the next larger even number that divides an even width."""
-    return next(heads for heads in range(max(1, width // HEAD), 0, -1) if width % (2 * heads) == 0)
 
 
 class Keys:
@@ -48,15 +44,13 @@ class Block(nn.Module):
 
     def __init__(self, width: int, depth: int, dropout: float):
         super().__init__()
-        self.heads = heads_of(width)
         self.norm, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.enter, self.leave = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.attention, self.mlp = Attention(width, heads_of(width, HEAD, 2)), FeedForward(width)
         self.dropout = nn.Dropout(dropout)
-        for layer in (self.enter, self.leave, self.widen, self.narrow):
+        for layer in (self.attention.enter, self.attention.leave, self.mlp.enter, self.mlp.leave):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        for layer in (self.leave, self.narrow):
+        for layer in (self.attention.leave, self.mlp.leave):
             nn.init.normal_(layer.weight, std=0.02 / math.sqrt(2 * depth))  # so many residuals are added up
 
     def forward(self, h: Tensor, turns: Tensor, keys: Keys | None = None) -> Tensor:
@@ -64,15 +58,18 @@ class Block(nn.Module):
 
         With keys, T entries that follow those already there: one, or - there are none - several.
         """
-        parts = self.enter(self.norm(h)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        value = parts[2]  # [B, heads, T, d]
-        pairs = parts[:2].to(turns.real.dtype).unflatten(-1, (-1, 2))
-        query, key = torch.view_as_real(torch.view_as_complex(pairs) * turns).flatten(-2).to(value)
+        query, key, value = self.attention.split(self.norm(h))
+        query, key = turned(query, turns), turned(key, turns)
         if keys is not None:
             key, value = keys.put(key, value)
-        mixed = scaled_dot_product_attention(query, key, value, is_causal=query.shape[2] > 1)
-        h = h + self.dropout(self.leave(mixed.transpose(1, 2).flatten(2)))
-        return h + self.dropout(self.narrow(gelu(self.widen(self.norm_2(h)))))
+        h = h + self.dropout(self.attention.join(query, key, value, causal=query.shape[2] > 1))
+        return h + self.dropout(self.mlp(self.norm_2(h)))
+
+
+def turned(x: Tensor, turns: Tensor) -> Tensor:
+    """[B, heads, T, d] with every pair of numbers turned by its place, [T, d / 2] of modulus 1."""
+    pairs = torch.view_as_complex(x.to(turns.real.dtype).unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns).flatten(-2).to(x)
 
 
 class Transformer(SequenceNetwork):
@@ -103,7 +100,7 @@ class Transformer(SequenceNetwork):
         self.tokens = nn.Parameter(torch.randn(levels, width) * 0.02)
         self.first = nn.Parameter(torch.randn(width) * 0.02)
         self.places = nn.Parameter(torch.randn(self.entries, width) * 0.02) if len(shape) > 1 else None
-        slower = 10_000.0 ** -torch.arange(0, 1, 2 * heads_of(width) / width)  # [d / 2]
+        slower = 10_000.0 ** -torch.arange(0, 1, 2 * heads_of(width, HEAD, 2) / width)  # [d / 2]
         self.register_buffer("angles", torch.arange(self.entries)[:, None] * slower, persistent=False)
         self.dropout = nn.Dropout(dropout)
         self.stack = nn.ModuleList([Block(width, depth, dropout) for _ in range(depth)])
@@ -155,7 +152,7 @@ class CachedWalk(SequenceWalk):
         self.x = torch.zeros(n, *network.shape, dtype=kind, device=network.first.device)
         self.next = network.front(n, vector)
         width = len(network.first)
-        self.keys = [Keys(self.next, n, block.heads, network.entries, width) for block in network.blocks]
+        self.keys = [Keys(self.next, n, block.attention.heads, network.entries, width) for block in network.blocks]
 
     def predict(self, place: tuple[int, ...]) -> Tensor:
         h = self.network.pass_through(self.next, self.keys, self.seen)
