@@ -1,4 +1,4 @@
-"""The U-Net of diffusion models: residual blocks on a pyramid of sides, steered by a vector."""
+"""The U-Net of diffusion models, of pictures or of series: residual blocks on a pyramid of sides, told a vector."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exnihilo.nets.attention import SelfAttention
-from exnihilo.nets.layers import Condition, Fourier, norm, zero_init
+from exnihilo.nets.layers import norm, zero_init
+from exnihilo.nets.patches import filled, from_patches, into_patches
 
 
-class TimeEmbedding(nn.Module):
-    """Time, class and attributes as one vector: t [B] in [0, 1], label [B], attributes [B, A] -> [B, width]."""
-
-    def __init__(self, classes: int, attributes: int, width: int):
-        super().__init__()
-        self.time = nn.Sequential(Fourier(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.condition = Condition(classes, attributes, width)
-
-    def forward(self, t: Tensor, label: Tensor | None, attributes: Tensor | None) -> Tensor:
-        return self.time(t) + self.condition(len(t), label, attributes)
+#: Convolutions of maps with one, two or three sides.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+Convolution = type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
 
 
 class UNet(nn.Module):
-    """(B, inputs * C, H, W), (B, vector) -> (B, outputs * C, H, W), for any side; the output starts at zero.
+    """(B, inputs * C, *sides), (B, vector) -> (B, outputs * C, *sides), for any sides; the output starts at zero.
 
     Ho et al., 2020, arXiv:2006.11239, appendix B, with the modulation and the vector of Dhariwal & Nichol, 2021,
-    arXiv:2105.05233, section 3. `patch` = 2 sees 2 x 2 pixels as one place, three times faster on large pictures;
-    `attention`: maps of at most this side attend to themselves. Sides halve, rounding up, until at most 7; on the way
-    back a map takes the side of the one stored, so none need be even.
+    arXiv:2105.05233, section 3; of (C, H, W), or of series (C, T) with convolutions in time. `patch` = 2 sees 2 x 2
+    pixels as one place, three times faster on large pictures; `attention`: maps of at most this side attend to
+    themselves. Sides halve, rounding up, until at most 7; on the way back a map takes the side of the one stored, so
+    none need be even.
     """
 
     def __init__(
@@ -46,35 +41,34 @@ class UNet(nn.Module):
         outputs: int = 1,
     ):
         super().__init__()
-        channels, height, breadth = shape
-        sides = [(-(-height // patch), -(-breadth // patch))]
+        channels, conv = shape[0], CONVOLUTIONS[len(shape) - 2]
+        sides = [filled(shape[1:], patch)]
         while max(sides[-1]) > 7 and min(sides[-1]) > 3:
-            sides.append(((sides[-1][0] + 1) // 2, (sides[-1][1] + 1) // 2))
+            sides.append(filled(sides[-1], 2))
+        size = channels * patch ** len(sides[0])  # numbers in a patch
         widths = [width] + [2 * width] * (len(sides) - 1)
         attends = [max(side) <= attention for side in sides]
 
         self.patch = patch
-        self.enter = nn.Conv2d(inputs * channels * patch**2, width, 3, padding=1)
+        self.enter = conv(inputs * size, width, 3, padding=1)
         self.down, self.shrink, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         now = width
         for level, after in enumerate(widths):
             if level > 0:
-                self.shrink.append(nn.Conv2d(now, now, 3, stride=2, padding=1))
-            self.down.append(Level(now, after, vector, depth, attends[level]))
+                self.shrink.append(conv(now, now, 3, stride=2, padding=1))
+            self.down.append(Level(conv, now, after, vector, depth, attends[level]))
             now = after
-        self.middle = Level(now, now, vector, 1, attends[-1])
+        self.middle = Level(conv, now, now, vector, 1, attends[-1])
         for level, after in reversed(list(enumerate(widths))):
-            self.up.append(Level(now + after, after, vector, depth, attends[level]))
+            self.up.append(Level(conv, now + after, after, vector, depth, attends[level]))
             now = after
         self.leave = nn.Sequential(
-            norm("group", width), nn.SiLU(), zero_init(nn.Conv2d(width, outputs * channels * patch**2, 3, padding=1))
+            norm("group", width), nn.SiLU(), zero_init(conv(width, outputs * size, 3, padding=1))
         )
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        height, breadth = x.shape[-2:]
-        x = F.pad(x, (0, -breadth % self.patch, 0, -height % self.patch))
         vector = F.silu(vector)
-        h = self.enter(F.pixel_unshuffle(x, self.patch))
+        h = self.enter(into_patches(x, self.patch))
         maps: list[Tensor] = []
         for level, down in enumerate(self.down):
             h = down(self.shrink[level - 1](h) if level else h, vector)
@@ -82,18 +76,18 @@ class UNet(nn.Module):
         h = self.middle(h, vector)
         for up in self.up:
             stored = maps.pop()
-            if h.shape[-2:] != stored.shape[-2:]:
-                h = F.interpolate(h, size=stored.shape[-2:], mode="nearest")
+            if h.shape != stored.shape:
+                h = F.interpolate(h, size=stored.shape[2:], mode="nearest")
             h = up(torch.cat([h, stored], dim=1), vector)
-        return F.pixel_shuffle(self.leave(h), self.patch)[..., :height, :breadth]
+        return from_patches(self.leave(h), self.patch, x.shape[2:])
 
 
 class Level(nn.Module):
     """`depth` residual blocks on maps of one side, each followed by self-attention where it is asked for."""
 
-    def __init__(self, before: int, after: int, vector: int, depth: int, attends: bool):
+    def __init__(self, conv: Convolution, before: int, after: int, vector: int, depth: int, attends: bool):
         super().__init__()
-        self.blocks = nn.ModuleList([ResBlock(after if i else before, after, vector) for i in range(depth)])
+        self.blocks = nn.ModuleList([ResBlock(conv, after if i else before, after, vector) for i in range(depth)])
         self.attention = nn.ModuleList([SelfAttention(after) if attends else nn.Identity() for _ in range(depth)])
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
@@ -105,21 +99,22 @@ class Level(nn.Module):
 class ResBlock(nn.Module):
     """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)), scale and shift from the vector; starts as x.
 
-    (B, before, H, W) -> (B, after, H, W). Dhariwal & Nichol, 2021, arXiv:2105.05233, Eq. 3 (adaptive group
+    (B, before, *sides) -> (B, after, *sides). Dhariwal & Nichol, 2021, arXiv:2105.05233, Eq. 3 (adaptive group
     normalisation). The vector comes with its nonlinearity applied.
     """
 
-    def __init__(self, before: int, after: int, vector: int):
+    def __init__(self, conv: Convolution, before: int, after: int, vector: int):
         super().__init__()
         self.norm1 = norm("group", before)
-        self.conv1 = nn.Conv2d(before, after, 3, padding=1)
+        self.conv1 = conv(before, after, 3, padding=1)
         self.modulate = nn.Linear(vector, 2 * after)
         self.norm2 = norm("group", after)
-        self.conv2 = zero_init(nn.Conv2d(after, after, 3, padding=1))
-        self.skip = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
+        self.conv2 = zero_init(conv(after, after, 3, padding=1))
+        self.skip = conv(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        scale, shift = self.modulate(vector)[:, :, None, None].chunk(2, dim=1)  # each (B, after, 1, 1)
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))))  # (B, after, H, W)
+        h = self.norm2(self.conv1(F.silu(self.norm1(x))))  # (B, after, *sides)
+        told = self.modulate(vector).view(len(x), -1, *[1] * (x.ndim - 2))
+        scale, shift = told.chunk(2, dim=1)  # each (B, after, 1, ...)
         h = torch.addcmul(shift, h, 1 + scale)
         return self.skip(x) + self.conv2(F.silu(h))

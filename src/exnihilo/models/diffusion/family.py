@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +24,18 @@ from exnihilo.core import (
 from exnihilo.models.diffusion.couplings import Coupling, independent
 from exnihilo.models.diffusion.guidance import classifier_free, clipped, dynamic
 from exnihilo.models.diffusion.predictions import PredictionType
+from exnihilo.models.diffusion.restoration import redraw
 from exnihilo.models.diffusion.samplers import SOLVERS, SolverName, SpacingName
 from exnihilo.models.diffusion.times import Times
 from exnihilo.models.diffusion.weightings import Weighting, evenly
 from exnihilo.probability.grids import spaced_grid
 from exnihilo.probability.paths import Path
-from exnihilo.probability.projections import known, walk, with_jumps
-from exnihilo.probability.solvers import DDIM, Ancestral, Denoise, Heun, Sampler, solve
+from exnihilo.probability.projections import Agreement, known
+from exnihilo.probability.solvers import DDIM, Denoise, Heun, Sampler, solve
 from exnihilo.probability.transitions import curves
 
 #: Examples that a path may measure.
 MEASURED = 1000
-#: Steps that imputation goes back.
-JUMP = 10
 #: Steps by which codes are made and read back.
 CODE_STEPS = 100
 
@@ -164,6 +163,10 @@ class Diffusion(GenerativeModel):
                 " guidance out, or train on data with labels (`exnihilo data SOURCE` shows them)."
             )
         denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes, until=until, rescale=rescale)
+        return self.within(denoise, threshold)
+
+    def within(self, denoise: Denoise, threshold: Literal["static", "dynamic", "none"]) -> Denoise:
+        """The denoiser with its expected data kept in the box."""
         if threshold == "none":
             return denoise
         return (dynamic if threshold == "dynamic" else clipped)(denoise, self.path, self.low, self.high)
@@ -179,14 +182,18 @@ class Diffusion(GenerativeModel):
             raise OptionError("solver=langevin needs a path on which the data stay, as ncsn's. Use solver=pc.")
         return SOLVERS[name].make(eta)
 
-    def grid(self, steps: int, solver: SolverName = "auto", spacing: SpacingName = "auto") -> list[float]:
-        """The times a sampler visits, from 1 down to 0."""
+    def grid(
+        self, steps: int, solver: SolverName = "auto", spacing: SpacingName = "auto", start: float = 1.0
+    ) -> list[float]:
+        """The times a sampler visits, from the start down to 0."""
         name = self.solver if solver == "auto" else solver
         if self.levels is not None and steps > self.levels:
             raise OptionError(f"steps={steps} is above the {self.levels} noise levels of {self.recipe}.")
         if name == "ode":
-            return [1.0, self.path.least, 0.0]
-        return spaced_grid(self.path, steps, SOLVERS[name].spacing if spacing == "auto" else spacing, self.levels)
+            return [start, self.path.least, 0.0]
+        return spaced_grid(
+            self.path, steps, SOLVERS[name].spacing if spacing == "auto" else spacing, self.levels, start
+        )
 
     def prior(self, noise: Noise) -> Tensor:
         """x at t = 1: N(0, sigma(1)^2)."""
@@ -219,6 +226,20 @@ class Diffusion(GenerativeModel):
     # -- restoration ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    def redraw(
+        self,
+        x: Tensor,
+        noise: Noise,
+        asked: Conditions = NOTHING,
+        *,
+        agree: Agreement | None = None,
+        strength: float = 1.0,
+        repeats: int = 1,
+        **sampling: Any,
+    ) -> Tensor:
+        """See `restoration.redraw`."""
+        return redraw(self, x, noise, asked, agree=agree, strength=strength, repeats=repeats, **sampling)
+
     def impute(
         self,
         x: Tensor,
@@ -231,16 +252,14 @@ class Diffusion(GenerativeModel):
     ) -> Tensor:
         """x with the entries where mask is False drawn given the others: ancestral steps that put the known ones back.
 
-        Lugmayr et al., 2022, arXiv:2201.09865, Algorithm 1 (RePaint): every 10 steps are gone back and done again,
-        `repeats` times in all, so that both parts agree. Needs no training for it. Caution: the law is near the
+        Lugmayr et al., 2022, arXiv:2201.09865, Algorithm 1 (RePaint), see `redraw`. Caution: the law is near the
         conditional one, not exact; more repeats come nearer.
         """
         self.require("impute")
         check_mask(x, mask)
-        noise = Noise(seed, len(x), device=x.device)
-        times = with_jumps(spaced_grid(self.path, steps, "time", self.levels), JUMP, repeats)
-        denoise, after = self.denoiser(Conditions(label=label)), known(self.path, x, mask, noise)
-        return walk(Ancestral(), denoise, self.path, self.prior(noise), times, noise, after)
+        steps = min(steps, self.levels or steps)
+        noise, asked = Noise(seed, len(x), device=x.device), Conditions(label=label)
+        return self.redraw(x, noise, asked, agree=known(mask), repeats=repeats, steps=steps, solver="ancestral")
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
