@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from exnihilo.nets.attention import SelfAttention
-from exnihilo.nets.unet import ResBlock, TimeEmbedding, UNet
+from exnihilo.nets.time_embedding import TimeEmbedding
+from exnihilo.nets.unet import ResBlock, UNet
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 7), (1, 28, 28), (2, 5, 17), (1, 1, 1), (3, 2, 30)])
@@ -41,7 +43,7 @@ def test_the_vector_steers_and_examples_do_not_mix() -> None:
 
 def test_blocks_start_as_nothing() -> None:
     x = torch.randn(2, 8, 5, 5)
-    assert torch.equal(ResBlock(8, 8, 4)(x, torch.randn(2, 4)), x)
+    assert torch.equal(ResBlock(nn.Conv2d, 8, 8, 4)(x, torch.randn(2, 4)), x)
     assert torch.equal(SelfAttention(8)(x), x)
 
 

@@ -59,6 +59,11 @@ class BatchNorm(nn.Module):
         )
 
 
+def waves(angle: Tensor, width: int) -> Tensor:
+    """Sines, then cosines, of angles: [..., width / 2, rounded up] -> [..., width]."""
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., :width]
+
+
 class Fourier(nn.Module):
     """Sinusoidal features of a number: [B] -> [B, width], frequencies spaced evenly in their logarithm."""
 
@@ -66,11 +71,30 @@ class Fourier(nn.Module):
 
     def __init__(self, width: int, lowest: float = 1.0, highest: float = 1000.0):
         super().__init__()
-        self.register_buffer("frequencies", torch.logspace(math.log10(lowest), math.log10(highest), width // 2))
+        self.width = width
+        self.register_buffer("frequencies", torch.logspace(math.log10(lowest), math.log10(highest), (width + 1) // 2))
 
     def forward(self, t: Tensor) -> Tensor:
-        angle = t[:, None].float() * self.frequencies
-        return torch.cat([angle.sin(), angle.cos()], dim=1)
+        return waves(t[:, None].float() * self.frequencies, self.width)
+
+
+class RandomFourier(nn.Module):
+    """Random Fourier features of a number: [B] -> [B, width], sin and cos of 2 pi w t, each w ~ N(0, scale^2).
+
+    Tancik et al., 2020, arXiv:2006.10739, Eq. 5; Song et al., 2021, arXiv:2011.13456, appendix C.2, of the noise level.
+    The frequencies are drawn once, at creation, and belong to the weights. Features of numbers d apart have on average
+    the inner product width / 2 exp(-2 (pi scale d)^2): numbers much nearer than 1 / (2 pi scale) look alike.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, width: int, scale: float = 16.0):
+        super().__init__()
+        self.width = width
+        self.register_buffer("frequencies", scale * torch.randn((width + 1) // 2))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return waves(2 * math.pi * t[:, None].float() * self.frequencies, self.width)
 
 
 class Condition(nn.Module):

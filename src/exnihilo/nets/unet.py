@@ -12,7 +12,6 @@ from exnihilo.nets.attention import SelfAttention
 from exnihilo.nets.layers import norm, zero_init
 from exnihilo.nets.patches import filled, from_patches, into_patches
 
-
 #: Convolutions of maps with one, two or three sides.
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Convolution = type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
@@ -76,7 +75,7 @@ class UNet(nn.Module):
         h = self.middle(h, vector)
         for up in self.up:
             stored = maps.pop()
-            if h.shape != stored.shape:
+            if h.shape[2:] != stored.shape[2:]:
                 h = F.interpolate(h, size=stored.shape[2:], mode="nearest")
             h = up(torch.cat([h, stored], dim=1), vector)
         return from_patches(self.leave(h), self.patch, x.shape[2:])

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from exnihilo.core import DataSpec, adamw, cosine
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.nets.mlp import ResidualMLP
-from exnihilo.nets.unet import TimeEmbedding, UNet
+from exnihilo.nets.time_embedding import TimeEmbedding
+from exnihilo.nets.unet import UNet
 
 #: Pictures whose longer side is at least this are seen in patches of 2 x 2: three times faster at equal quality.
 PATCHED_FROM = 24
