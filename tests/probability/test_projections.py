@@ -7,7 +7,14 @@ from torch import Tensor
 from exnihilo.core import Noise, Prediction
 from exnihilo.probability.grids import time_grid
 from exnihilo.probability.paths import VariancePreserving
-from exnihilo.probability.projections import coarse, known, low_pass, walk, with_jumps
+from exnihilo.probability.projections import (
+    agreeing,
+    coarse,
+    known,
+    low_pass,
+    walk,
+    with_jumps,
+)
 from exnihilo.probability.schedules import Discrete, linear_betas
 from exnihilo.probability.solvers import Ancestral, Denoise, solve
 from tests.probability.gaussian import exact_denoiser
@@ -36,7 +43,7 @@ def test_going_back_brings_the_unknown_nearer_to_its_conditional_law(
     mask = torch.tensor([True, False]).expand(n, 2)
     times = with_jumps(time_grid(250, 1000), 10, repeats)
     start = noise.normal(2, dtype=torch.float64)
-    found = walk(Ancestral(), correlated(0.9), TABLE, start, times, noise, known(TABLE, x, mask, noise))
+    found = walk(Ancestral(), correlated(0.9), TABLE, start, times, noise, agreeing(TABLE, x, known(mask), noise))
     assert torch.equal(found[:, 0], x[:, 0])
     assert found[:, 1].mean().item() == pytest.approx(mean, abs=0.04)
     assert found[:, 1].var().item() == pytest.approx(variance, abs=0.03)
@@ -65,7 +72,13 @@ def test_the_coarse_part_of_a_sample_is_that_of_the_example() -> None:
     x = Noise(1, 4).normal(1, 8, 8)
     start = noise.normal(1, 8, 8)
     found = solve(
-        Ancestral(), exact_denoiser(path, 0.0, 1.0), path, start, time_grid(20), noise, coarse(path, x, 4, noise)
+        Ancestral(),
+        exact_denoiser(path, 0.0, 1.0),
+        path,
+        start,
+        time_grid(20),
+        noise,
+        agreeing(path, x, coarse(4), noise),
     )
     torch.testing.assert_close(low_pass(found, 4), low_pass(x, 4), rtol=0, atol=1e-5)
     assert (found - x).abs().mean() > 0.5  # the rest is new

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, final
 
@@ -306,6 +306,37 @@ class GenerativeModel(Trainable):
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0) -> Tensor:
         """x with the entries where mask is False drawn anew given the others."""
         raise self._lacks("impute")
+
+    def redraw(
+        self,
+        x: Tensor,
+        noise: Noise,
+        asked: Conditions = NOTHING,
+        *,
+        agree: Callable[[Tensor, Tensor], Tensor] | None = None,
+        strength: float = 1.0,
+        repeats: int = 1,
+        **sampling: Any,
+    ) -> Tensor:
+        """[B, *shape] examples x drawn anew, as far as `strength` says (1: nothing is left of x but what is known).
+
+        Beside the capabilities: written by models that draw by taking noise away step by step, where `redraws` is
+        true. agree: (state, x with the state's noise) -> the state with what is known of x put in, an
+        `exnihilo.probability.projections.Agreement`; it holds of the result exactly. repeats: how often steps are done
+        in all, so that what is known and what is drawn fit. sampling: options of `sample`.
+        """
+        from exnihilo.core.registry import list_models
+
+        others = [entry.name for entry in list_models() if entry.model.redraw is not GenerativeModel.redraw]
+        raise Unsupported(
+            f"{self.recipe or type(self).__name__} does not draw by taking noise away, so it can neither begin with an"
+            f" example nor be held to a part of one. Models that can: {some_models(others)}."
+        )
+
+    @property
+    def redraws(self) -> bool:
+        """Whether `redraw` is written, and answers with examples from the law that was learnt."""
+        return type(self).redraw is not GenerativeModel.redraw and "impute" in self.capabilities
 
     def _derives(self, capability: str) -> bool:
         return capability in self.capabilities

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -14,20 +14,32 @@ from exnihilo.probability.paths import Path
 from exnihilo.probability.solvers import After, Denoise, Sampler
 from exnihilo.probability.transitions import curves, renoised
 
+#: Of red, green and blue in brightness: Rec. 601, as Pillow makes pictures grey.
+LUMA = (0.299, 0.587, 0.114)
 
-def known(path: Path, x: Tensor, mask: Tensor, noise: Noise) -> After:
-    """Entries where the mask is True are put back after every step, with the noise of the time reached, drawn anew.
 
-    Song et al., 2021, arXiv:2011.13456, Section 5; Lugmayr et al., 2022, arXiv:2201.09865, Eq. 8. x [B, *shape]: the
-    example, whose other entries are not looked at; at s = 0 the known entries are x's own.
+#: (state, the example with the same noise) -> the state, agreeing with the example in what is known of it. At s = 0, in
+#: the data, the same agreement is kept exactly.
+Agreement = Callable[[Tensor, Tensor], Tensor]
+
+
+def known(mask: Tensor) -> Agreement:
+    """Entries where the mask is True are the example's: inpainting, outpainting, gaps of any data."""
+    return lambda state, there: torch.where(mask.to(state.device), there, state)
+
+
+def coarse(factor: int) -> Agreement:
+    """What is coarser than `factor` pixels is the example's: x <- x + low(there - x), see `low_pass`. Enlarging.
+
+    Choi et al., 2021, arXiv:2108.02938, Algorithm 1 (ILVR). The low pass there is bicubic; this one is an orthogonal
+    projection, so it is `known` in another basis, and the means of the result are exact. Pictures [B, C, H, W].
     """
+    return lambda state, there: state + low_pass(there - state, factor)
 
-    def put_back(state: Tensor, s: float) -> Tensor:
-        alpha, sigma = curves(path, s)
-        there = x if s == 0 else alpha * x + sigma * noise.like(x)
-        return torch.where(mask, there, state)
 
-    return put_back
+def grey() -> Agreement:
+    """The brightness of every pixel is the example's, its hue is not: colouring. Pictures [B, 3, H, W]."""
+    return lambda state, there: state + brightness(there - state)
 
 
 def low_pass(x: Tensor, factor: int) -> Tensor:
@@ -37,19 +49,25 @@ def low_pass(x: Tensor, factor: int) -> Tensor:
     return means.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)[..., :height, :width]
 
 
-def coarse(path: Path, x: Tensor, factor: int, noise: Noise) -> After:
-    """What is coarser than `factor` pixels comes from x: x_s <- x_s + low(x's x_s) - low(x_s).
+def brightness(x: Tensor) -> Tensor:
+    """x [B, 3, H, W] projected on the direction of Rec. 601 luma, (0.299, 0.587, 0.114): two pictures are equal in it
+    if and only if they look alike in grey."""
+    weights = torch.tensor(LUMA).to(x).view(3, 1, 1)
+    return (x * weights).sum(dim=1, keepdim=True) * weights / weights.square().sum()
 
-    Choi et al., 2021, arXiv:2108.02938, Algorithm 1 (ILVR), with x noised to the time reached. At s = 0 the result has
-    exactly the means of x over squares. x [B, C, H, W].
+
+def agreeing(path: Path, x: Tensor, agree: Agreement, noise: Noise) -> After:
+    """After every step the state agrees with x, noised anew to the time reached; at s = 0 with x itself.
+
+    Song et al., 2021, arXiv:2011.13456, Section 5; Lugmayr et al., 2022, arXiv:2201.09865, Eq. 8. Noising x to the time
+    before the step, as some code does, would put in noise of another level than the rest of the state has.
     """
 
-    def pull(state: Tensor, s: float) -> Tensor:
+    def put_back(state: Tensor, s: float) -> Tensor:
         alpha, sigma = curves(path, s)
-        there = x if s == 0 else alpha * x + sigma * noise.like(x)
-        return state + low_pass(there, factor) - low_pass(state, factor)
+        return agree(state, x if s == 0 else alpha * x + sigma * noise.like(x))
 
-    return pull
+    return put_back
 
 
 def walk(
@@ -61,13 +79,15 @@ def walk(
     noise: Noise,
     after: After,
 ) -> Tensor:
-    """`solve` along times that may also rise: there noise is given back, and what the sampler remembers is void."""
-    steps = sampler.begin()
+    """`solve` along times that may also rise: there noise is given back.
+
+    Every step begins without a memory of earlier ones: `after` has moved x to where these did not lead.
+    """
     for t, s in pairwise(times):
         if s > t:
-            x, steps = renoised(path, x, t, s, noise), sampler.begin()
-        else:
-            x = after(steps.step(denoise, path, x, t, s, noise), s)
+            x = renoised(path, x, t, s, noise)
+            continue
+        x = after(sampler.begin().step(denoise, path, x, t, s, noise), s)
     return x
 
 
