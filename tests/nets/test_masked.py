@@ -35,9 +35,10 @@ def test_golden_path_counts():
     assert paths.tolist() == [[0, 0, 0, 0], [2, 0, 0, 0], [4, 2, 0, 0], [5, 3, 1, 0]]
 
 
+@pytest.mark.parametrize("direct", [False, True])
 @pytest.mark.parametrize("vector", [0, 3])
-def test_an_entry_sees_those_before_it_alone(vector: int):
-    network = awake(MADE((5,), 2, width=24, depth=2, vector=vector))
+def test_an_entry_sees_those_before_it_alone(vector: int, direct: bool):
+    network = awake(MADE((5,), 2, width=24, depth=2, vector=vector, direct=direct))
     v = torch.randn(1, vector) if vector else None
     x = torch.randn(1, 5)
     jacobian = torch.autograd.functional.jacobian(lambda x: network(x, v), x)[0, :, 0].view(2, 5, 5)
@@ -61,10 +62,11 @@ def test_one_entry_has_a_distribution_of_its_own():
     "network",
     [
         MADE((6,), 5, width=32, depth=2, categories=5),
+        MADE((6,), 5, width=32, depth=1, categories=5, order=torch.tensor([3, 0, 5, 1, 2, 4]), direct=True),
         PixelCNN((1, 3, 4), 5, width=8, depth=2, kernel=5, categories=5),
         PixelCNN((2, 3, 3), 5, width=8, depth=1, categories=5),
     ],
-    ids=["made", "pixels", "two colours"],
+    ids=["made", "made, direct, in another order", "pixels", "two colours"],
 )
 def test_walks_over_categories_equal_whole_passes(network: MADE | PixelCNN):
     awake(network)
@@ -90,6 +92,27 @@ def test_other_masks_over_categories_share_what_is_read():
     changed[0, 1] = 0  # the last in the other order: nothing depends on it
     assert torch.equal(other(changed), whole[1])
     assert not torch.equal(network(changed), whole[0])
+
+
+def test_direct_connections_are_the_linear_part() -> None:
+    """With no hidden unit speaking, a MADE with direct connections is fully visible: b + A x, A strictly lower."""
+    network = awake(MADE((4,), 1, width=8, depth=1, direct=True))
+    assert isinstance(network, MADE)
+    assert network.direct is not None
+    network.leave.weight.data.zero_()
+    x = torch.randn(3, 4)
+    expected = x @ network.direct.weight.tril(-1).T + network.leave.bias
+    torch.testing.assert_close(network(x), expected)
+
+
+def test_direct_connections_are_shared_under_other_masks() -> None:
+    network = awake(MADE((4,), 1, width=8, depth=1, direct=True))
+    order = torch.tensor([2, 0, 3, 1])
+    other = network.masked_anew(order, [hidden_degrees(8, 4)])
+    assert other.direct is not None
+    assert other.direct.weight is network.direct.weight
+    jacobian = torch.autograd.functional.jacobian(lambda x: other(x), torch.randn(1, 4))[0, :, 0]
+    assert (jacobian[order][:, order].triu() == 0).all()
 
 
 def test_a_narrow_layer_has_degrees_from_the_first_to_the_last_entries() -> None:

@@ -24,7 +24,7 @@ from exnihilo.probability.bijections import (
     Standardise,
 )
 from exnihilo.probability.elements import Affine, Shrink
-from exnihilo.probability.mixing import ActNorm, InvertibleLinear
+from exnihilo.probability.mixing import ActNorm, InvertibleLinear, Whitening
 from exnihilo.probability.partitions import Checkerboard, Entries
 from exnihilo.probability.planar import PlanarMap, Radial, RadialMap
 from exnihilo.probability.splines import RationalQuadratic
@@ -93,6 +93,7 @@ MAPS: dict[str, tuple[Callable[[], Bijection], tuple[int, ...]]] = {
     "actnorm_of_pictures": (lambda: shaken(ActNorm(2)), (2, 2, 3)),
     "rotation": (lambda: shaken(InvertibleLinear(5), 0.05), (5,)),
     "mixed_places": (lambda: shaken(InvertibleLinear(5, rotation=False)), (5,)),
+    "whitening": (lambda: shaken(Whitening(5), 0.05), (5,)),
     "rotation_of_channels": (lambda: shaken(InvertibleLinear(3), 0.05), (3, 2, 2)),
     "planar": (lambda: shaken(PlanarMap(5)), (5,)),
     "inverse_planar": (lambda: shaken(Inverse(PlanarMap(5))), (5,)),
@@ -212,6 +213,17 @@ def test_a_linear_map_starts_as_a_rotation_with_volume_one(rotation: bool) -> No
     assert linear(torch.eye(6))[1].abs().max() < 1e-5
     if not rotation:
         assert sorted(matrix.flatten().tolist()) == [0.0] * 30 + [1.0] * 6
+
+
+def test_whitening_starts_from_the_covariance_of_the_data() -> None:
+    mixing = torch.randn(4, 4, dtype=torch.float64)
+    data = torch.randn(300, 4, dtype=torch.float64) @ mixing.T
+    linear = Whitening(4, floor=0.0).double()
+    linear.initialise(data)
+    u, log_det = linear(data)
+    torch.testing.assert_close(torch.cov(u.T, correction=0), torch.eye(4, dtype=torch.float64), atol=1e-6, rtol=0)
+    expected = -0.5 * torch.linalg.slogdet(torch.cov(data.T, correction=0)).logabsdet
+    torch.testing.assert_close(log_det, expected.expand(300), atol=1e-6, rtol=0)
 
 
 # -- autoregressive --------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from exnihilo.probability.elements import Additive, Affine, ElementMap, LogisticMixture, Shrink
 from exnihilo.probability.roots import rising_root
-from exnihilo.probability.splines import RationalQuadratic, rational_quadratic, rational_quadratic_inverse
+from exnihilo.probability.splines import RationalQuadratic
 
 torch.set_num_threads(1)
 N = 3
@@ -83,30 +83,43 @@ def test_a_root_has_the_gradient_of_the_implicit_function() -> None:
 # -- splines ---------------------------------------------------------------------------------------------------------
 
 
-def golden_knots() -> Tensor:
-    """Likelihood card G5: [1, 3, 5, 1]."""
+class Unfloored(RationalQuadratic):
+    """Bins of any size, as the golden values have them."""
 
-    def places(raw: list[float]) -> Tensor:
-        shares = torch.tensor(raw, dtype=torch.float64).softmax(dim=0)
-        return torch.cat([torch.zeros(1, dtype=torch.float64), (6 * shares).cumsum(dim=0)])[None, :, None] - 3
+    LEAST = 0.0
 
-    slopes = torch.tensor([1, 0.6, 1.4, 0.9, 1], dtype=torch.float64)[None, :, None]
-    return torch.stack([places([0.1, 0.4, -0.2, 0]), places([-0.3, 0.2, 0.5, 0.1]), slopes], dim=1)
+
+def knots(spline: RationalQuadratic, parameters: Tensor) -> Tensor:
+    """[B, 3, K + 1, n] x, y and slopes, knot by knot, straight from the description."""
+    widths, heights, slopes = parameters.split([spline.bins, spline.bins, spline.bins - 1], dim=1)
+    places = []
+    for raw in (widths, heights):
+        shares = spline.LEAST + (1 - spline.LEAST * spline.bins) * raw.softmax(dim=1)
+        inner = torch.stack([shares[:, :k].sum(dim=1) for k in range(spline.bins + 1)], dim=1)
+        places.append(spline.bound * (2 * inner - 1))
+    level = math.log(math.exp(1 - spline.LEAST) - 1)
+    one = torch.ones_like(slopes[:, :1])
+    return torch.stack([*places, torch.cat([one, (slopes + level).exp().log1p() + spline.LEAST, one], dim=1)], dim=1)
 
 
 def test_golden_spline() -> None:
+    """Likelihood card G5."""
+    spline = Unfloored(4, 3.0).double()
+    slopes = [math.log(math.expm1(slope)) - spline.level for slope in (0.6, 1.4, 0.9)]
+    raw = [0.1, 0.4, -0.2, 0, -0.3, 0.2, 0.5, 0.1, *slopes]
+    parameters = torch.tensor(raw, dtype=torch.float64)[None, :, None]
     x = torch.tensor([-2.5, -0.4, 0.7, 2.9], dtype=torch.float64)[:, None]
-    y, log_slope = rational_quadratic(x, golden_knots())
+    y, log_slope = spline(x, parameters)
     assert y[:, 0].tolist() == pytest.approx([-2.60961822, -1.39894452, -0.22247548, 2.89861136], abs=1e-7)
     assert log_slope[:, 0].tolist() == pytest.approx([-0.46562818, -0.36760183, 0.62946221, 0.02666108], abs=1e-7)
-    torch.testing.assert_close(rational_quadratic_inverse(y, golden_knots()), x, atol=1e-12, rtol=0)
+    torch.testing.assert_close(spline.inverse(y, parameters), x, atol=1e-12, rtol=0)
 
 
 def test_spline_equals_zukos_on_the_same_knots() -> None:
     zuko = pytest.importorskip("zuko")
     spline = RationalQuadratic(6, 2.5).double()
     parameters, x = 2 * numbers(50, spline.count, N), 2 * numbers(50, N, seed=1)
-    horizontal, vertical, slopes = spline.knots(parameters).unbind(dim=1)
+    horizontal, vertical, slopes = knots(spline, parameters).unbind(dim=1)
     theirs = zuko.transforms.MonotonicRQSTransform(*(torch.zeros(50, N, k, dtype=torch.float64) for k in (6, 6, 5)))
     theirs.horizontal, theirs.vertical = horizontal.movedim(1, -1), vertical.movedim(1, -1)
     theirs.derivatives = slopes.movedim(1, -1)
@@ -117,6 +130,18 @@ def test_spline_equals_zukos_on_the_same_knots() -> None:
     torch.testing.assert_close(y, their_y, atol=1e-10, rtol=0)
     torch.testing.assert_close(log_slope, their_log_slope, atol=1e-10, rtol=0)
     torch.testing.assert_close(spline.inverse(y, parameters), theirs.inv(y), atol=1e-9, rtol=0)
+
+
+def test_examples_may_share_a_spline() -> None:
+    """The same values and the same gradients as with a copy of the parameters for each."""
+    spline = RationalQuadratic(6, 2.5).double()
+    shared, x = numbers(1, spline.count, N, 2).requires_grad_(), 2 * numbers(50, N, 2, seed=1)
+    copied = shared.expand(50, -1, -1, -1).clone()
+    for ours, theirs in zip(spline(x, shared), spline(x, copied), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+    gradients = [torch.autograd.grad(sum(spline(x, way)).sum(), shared)[0] for way in (shared, copied)]
+    torch.testing.assert_close(*gradients, atol=1e-10, rtol=0)
+    torch.testing.assert_close(spline.inverse(spline(x, shared)[0], shared), x, atol=1e-8, rtol=0)
 
 
 def test_spline_with_parameters_of_zero_is_the_identity_and_beyond_its_bound_always() -> None:

@@ -59,8 +59,8 @@ class MaskedConv2d(nn.Module):
         return rows.permute(0, 3, 2, 1).reshape(len(self.weight), -1).contiguous()
 
 
-class MaskedLinear(nn.Module):
-    """A linear layer whose unit of degree m sees inputs of degree m and less, or (strict) less than m only.
+class MaskedWeight(nn.Module):
+    """W x where a unit of degree m sees inputs of degree m and less, or (strict) less than m only.
 
     Germain et al., 2015, arXiv:1502.03509, Eq. 12 and 13. degrees_in [in], degrees_out [out].
     """
@@ -72,9 +72,19 @@ class MaskedLinear(nn.Module):
         mask = degrees_in < degrees_out[:, None] if strict else degrees_in <= degrees_out[:, None]  # [out, in]
         self.register_buffer("mask", mask.float(), persistent=False)
         self.weight = nn.Parameter(torch.empty(mask.shape))
-        self.bias = nn.Parameter(torch.zeros(len(degrees_out)))
         bound = 1 / math.sqrt(max(1.0, float(mask.sum()) / len(mask)))
         nn.init.uniform_(self.weight, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight * self.mask)
+
+
+class MaskedLinear(MaskedWeight):
+    """The same and a bias."""
+
+    def __init__(self, degrees_in: Tensor, degrees_out: Tensor, *, strict: bool = False):
+        super().__init__(degrees_in, degrees_out, strict=strict)
+        self.bias = nn.Parameter(torch.zeros(len(degrees_out)))
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight * self.mask, self.bias)
@@ -150,10 +160,14 @@ class MaskedNetwork(CausalNetwork):
 
     Germain et al., 2015, arXiv:1502.03509, Eq. 12 and 13. ranks_in, ranks_out: of the inputs and the answers, from 1;
     hidden: the degrees of every hidden layer, whose units see inputs up to their degree. A `vector` is added to every
-    hidden layer; units of degree 0 see nothing else and tell all answers, the first too. The answer starts at zero.
+    hidden layer; units of degree 0 see nothing else and tell all answers, the first too. direct: the answer is told the
+    inputs as well, past the hidden layers (section 4.1 there), so that these have to learn only what is not linear. The
+    answer starts at zero.
     """
 
-    def __init__(self, ranks_in: Tensor, hidden: Sequence[Tensor], ranks_out: Tensor, *, vector: int = 0):
+    def __init__(
+        self, ranks_in: Tensor, hidden: Sequence[Tensor], ranks_out: Tensor, *, vector: int = 0, direct: bool = False
+    ):
         super().__init__()
         self.degrees = [ranks_in, *hidden]
         self.layers = nn.ModuleList([MaskedLinear(*self.degrees[k : k + 2]) for k in range(len(hidden))])
@@ -161,6 +175,9 @@ class MaskedNetwork(CausalNetwork):
         self.shifts = nn.ModuleList([nn.Linear(vector, width, bias=False) for width in widths if vector])
         self.leave = MaskedLinear(self.degrees[-1], ranks_out, strict=True)
         zero_init(self.leave)
+        self.direct = MaskedWeight(ranks_in, ranks_out, strict=True) if direct else None
+        if self.direct is not None:
+            zero_init(self.direct)
 
     def told(self, k: int, h: Tensor, vector: Tensor | None) -> Tensor:
         """h with what the vector adds to hidden layer k, or to the answer where there is no hidden layer."""
@@ -168,9 +185,10 @@ class MaskedNetwork(CausalNetwork):
 
     def answer(self, h: Tensor, vector: Tensor | None) -> Tensor:
         """[B, answers] from the inputs [B, inputs]."""
+        past = None if self.direct is None else self.direct(h)
         for k, layer in enumerate(self.layers):
             h = self.told(k, layer(h), vector).relu_()  # [B, width]; in place: memory is what takes time here
-        answer = self.leave(h)
+        answer = self.leave(h) if past is None else past + self.leave(h)
         return answer if len(self.layers) else self.told(0, answer, vector)
 
 
@@ -179,8 +197,8 @@ class MADE(MaskedNetwork):
 
     Germain et al., 2015, arXiv:1502.03509. Hidden units have degrees 1 ... D - 1 in turn, the same in every layer
     (with a vector from 0 on). categories: entries are integers, embedded. depth 0: every entry is a linear function of
-    those before it, plus one of the vector. order [D]: the entries, first to last, by their numbers in raster order,
-    which is the default.
+    those before it, plus one of the vector; direct: the same beside hidden layers. order [D]: the entries, first to
+    last, by their numbers in raster order, which is the default.
     """
 
     def __init__(
@@ -194,13 +212,14 @@ class MADE(MaskedNetwork):
         categories: int = 0,
         order: Tensor | None = None,
         degrees: Sequence[Tensor] = (),
+        direct: bool = False,
     ):
         entries, each = math.prod(shape), min(categories, EMBEDDING) if categories else 1
         sequence = list(range(entries)) if order is None else [int(entry) for entry in order]
         ranks = torch.empty(entries, dtype=torch.int64)
         ranks[sequence] = torch.arange(entries) + 1
         hidden = list(degrees) or [hidden_degrees(width, entries, from_zero=vector > 0)] * depth
-        super().__init__(ranks.repeat_interleave(each), hidden, ranks.repeat(per_entry), vector=vector)
+        super().__init__(ranks.repeat_interleave(each), hidden, ranks.repeat(per_entry), vector=vector, direct=direct)
         self.shape, self.per_entry, self.sequence, self.categories = tuple(shape), per_entry, sequence, categories
         self.read = Categories(categories, each) if categories else nn.Identity()
 
@@ -217,10 +236,13 @@ class MADE(MaskedNetwork):
         """The same weights under other masks (section 4.2 of the paper): another order, other hidden degrees."""
         width = len(degrees[0]) if degrees else 1
         sizes = {"width": width, "depth": len(degrees), "categories": self.categories}
-        other = MADE(self.shape, self.per_entry, **sizes, order=order, degrees=degrees)
+        direct = self.direct is not None
+        other = MADE(self.shape, self.per_entry, **sizes, order=order, degrees=degrees, direct=direct)
         other.read, other.shifts = self.read, self.shifts
         for mine, its in zip([*self.layers, self.leave], [*other.layers, other.leave], strict=True):
             its.weight, its.bias = mine.weight, mine.bias
+        if self.direct is not None and other.direct is not None:
+            other.direct.weight = self.direct.weight
         return other
 
 
@@ -270,6 +292,7 @@ class MADEWalk(Walk):
         sorts = [degrees.argsort(stable=True).to(like.device) for degrees in network.degrees]
         sorts.append(torch.arange(len(network.leave.bias), device=like.device))  # the answers stay where they are
         self.weights = [layer.weight[sorts[k + 1]][:, sorts[k]] for k, layer in enumerate(layers)]
+        self.direct = None if network.direct is None else network.direct.weight[:, sorts[0]]
         told = len(network.layers) or 1  # layers that the vector reaches
         self.biases = [
             (network.told(k, layer.bias, vector) if k < told else layer.bias).expand(n, -1)[:, sorts[k + 1]]
@@ -281,8 +304,12 @@ class MADEWalk(Walk):
             new = slice(ends[self.known], ends[self.known + 1])
             if new.start < new.stop:
                 self.values[k + 1][:, new] = self._through(k, new).relu_().to(self.x)
-        entry = entry_at(place, self.network.shape)
-        return self._through(-1, slice(entry, None, math.prod(self.network.shape)))
+        here = slice(entry_at(place, self.network.shape), None, math.prod(self.network.shape))
+        answer = self._through(-1, here)
+        if self.direct is None:
+            return answer
+        seen = self.ends[0][self.known + 1]
+        return answer + linear(self.values[0][:, :seen], self.direct[here, :seen])
 
     def _through(self, k: int, rows: slice) -> Tensor:
         """Some rows of layer k, of what is known."""

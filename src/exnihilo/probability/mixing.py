@@ -86,3 +86,27 @@ class InvertibleLinear(Bijection):
         with torch.autocast(u.device.type, enabled=False):
             y = torch.linalg.solve_triangular(lower, y, upper=False, unitriangular=True)
             return torch.linalg.solve_triangular(upper, y, upper=True).view_as(u)
+
+
+class Whitening(InvertibleLinear):
+    """The linear map of vectors that at the start makes what it is initialised on uncorrelated, of variance 1.
+
+    W = C^-1 with C C^T the covariance (Cholesky): lower triangular, so L and U are at hand. floor: added to the
+    variances, for entries that are (nearly) sums of others.
+    """
+
+    def __init__(self, size: int, floor: float = 1e-6):
+        super().__init__(size, rotation=False)
+        self.floor = floor
+
+    @torch.no_grad()
+    def initialise(self, x: Tensor, vector: Tensor | None = None) -> None:
+        eye = torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
+        factor = torch.linalg.cholesky(torch.cov(x.double().T, correction=0).view_as(eye) + self.floor * eye)
+        matrix = torch.linalg.solve_triangular(factor, eye, upper=False)
+        diagonal = matrix.diagonal()
+        self.order.copy_(torch.arange(len(eye)))
+        self.sign.fill_(1.0)
+        self.log_diagonal.copy_(diagonal.log())
+        self.lower.copy_((matrix / diagonal).tril(-1))
+        self.upper.zero_()

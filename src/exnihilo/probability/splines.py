@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,57 +12,36 @@ from torch.nn.functional import pad, softplus
 from exnihilo.probability.elements import ElementMap
 
 
-def rational_quadratic(x: Tensor, knots: Tensor) -> tuple[Tensor, Tensor]:
-    """(y, log dy/dx) of the spline through knots [B, 3, K + 1, n, ...], x [B, n, ...]; beyond the last knots y = x.
+class Piece(NamedTuple):
+    """The piece of a spline that each value is on, with the box that it lives in scaled to [0, 1]; all [B, n, ...]."""
 
-    Gregory & Delbourgo, 1982; Durkan et al., 2019, arXiv:1906.04032, Eq. 4 and 5. knots: their x, their y and the
-    slopes there. The outer knots lie on y = x, and slopes are positive, 1 at both ends.
+    inside: Tensor  # whether the value is in the box
+    value: Tensor  # the scaled value, or the middle of the box where it is outside: its gradient would be NaN, not 0
+    x: Tensor  # of the left knot
+    y: Tensor
+    width: Tensor  # to the right knot
+    height: Tensor
+    left: Tensor  # slopes at the two knots
+    right: Tensor
+
+
+def picked(table: Tensor, index: Tensor) -> tuple[Tensor, ...]:
+    """Row index [B, n, ...] of each part of a table [B or 1, parts, rows, n, ...]: parts tensors [B, n, ...].
+
+    Examples that share a table stand where its rows are, so that neither it nor its gradient is copied for each.
     """
-    inside, x_in, (x0, x1, y0, y1, d0, d1) = _bin(x, knots, 0)
-    width, height = x1 - x0, y1 - y0
-    mean_slope, place = height / width, (x_in - x0) / width
-    square = place.square()
-    both = place - square  # place (1 - place)
-    below = torch.addcmul(mean_slope, torch.add(d0 + d1, mean_slope, alpha=-2), both)
-    y = torch.addcmul(y0, height, torch.addcmul(mean_slope * square, d0, both) / below)
-    rise = torch.addcmul(d1 * square, d0, 1 - place - both) + 2 * mean_slope * both
-    log_slope = (rise * (mean_slope / below).square()).log()
-    return torch.where(inside, y, x), torch.where(inside, log_slope, 0.0)
-
-
-def rational_quadratic_inverse(y: Tensor, knots: Tensor) -> Tensor:
-    """The x with rational_quadratic(x, knots)[0] == y: the root of a quadratic. Durkan et al., 2019, Eq. 29."""
-    inside, y_in, (x0, x1, y0, y1, d0, d1) = _bin(y, knots, 1)
-    mean_slope = (y1 - y0) / (x1 - x0)
-    rise = (y_in - y0) * (d0 + d1 - 2 * mean_slope)
-    a = (y1 - y0) * (mean_slope - d0) + rise
-    b = (y1 - y0) * d0 - rise
-    c = -mean_slope * (y_in - y0)
-    root = (b.square() - 4 * a * c).clamp(min=0).sqrt()
-    return torch.where(inside, x0 + (x1 - x0) * 2 * c / (-b - root), y)
-
-
-def _bin(value: Tensor, knots: Tensor, axis: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """(inside, the value or - outside - the nearest edge, and x, y and slope of the two knots around it).
-
-    Values outside are moved in before anything is computed of them: their gradients would be NaN, not 0.
-    """
-    edges = knots[:, axis].detach()
-    low, high = edges[:, 0], edges[:, -1]
-    inside = (value > low) & (value < high)
-    value = torch.where(inside, value, low)
-    index = (value[:, None] >= edges[:, 1:-1]).sum(dim=1)  # [B, n, ...] in 0 ... K - 1
-    both = torch.stack([index, index + 1], dim=1)[:, None].expand(-1, 3, *[-1] * (knots.ndim - 2))
-    around = knots.expand(len(value), *knots.shape[1:]).gather(2, both)  # [B, 3, 2, n, ...]
-    return inside, value, around.flatten(1, 2).unbind(dim=1)
+    parts = table.shape[1]
+    if len(table) == 1:
+        return table.gather(2, index[None, None].expand(1, parts, *index.shape))[0].unbind(dim=0)
+    return table.gather(2, index[:, None, None].expand(-1, parts, 1, *index.shape[1:]))[:, :, 0].unbind(dim=1)
 
 
 class RationalQuadratic(ElementMap):
     """y = a spline of `bins` pieces on [-bound, bound], y = x beyond; parameters (K widths, K heights, K - 1 slopes).
 
-    Durkan et al., 2019, arXiv:1906.04032, section 3.1. Widths and heights are a softmax, of which every bin has at
-    least 0.001 of the whole; inner slopes are a softplus, at least 0.001. Parameters of zero are the identity.
-    Caution: only what lies within the bound is bent, so standardise first.
+    Gregory & Delbourgo, 1982; Durkan et al., 2019, arXiv:1906.04032, section 3.1. Widths and heights are a softmax, of
+    which every bin has at least 0.001 of the whole; inner slopes are a softplus, at least 0.001, those at both ends 1.
+    Parameters of zero are the identity. Caution: only what lies within the bound is bent, so standardise first.
     """
 
     LEAST = 1e-3
@@ -71,21 +51,42 @@ class RationalQuadratic(ElementMap):
         self.bins, self.bound, self.count = bins, bound, 3 * bins - 1
         self.level = math.log(math.expm1(1 - self.LEAST))  # softplus(level) + LEAST = 1
 
-    def knots(self, parameters: Tensor) -> Tensor:
-        """[B, 3, K + 1, n, ...]: x, y and slopes."""
+    def piece(self, value: Tensor, parameters: Tensor, axis: int) -> Piece:
+        """axis: whether the value is an x (0) or a y (1)."""
         sizes, slopes = parameters.split([2 * self.bins, self.bins - 1], dim=1)
-        heap = sizes.unflatten(1, (2, self.bins)).softmax(dim=2).cumsum(dim=2)[:, :, :-1]
-        least = self.LEAST * torch.arange(1, self.bins, device=heap.device).to(heap)  # what the bins so far have anyway
-        start = (self.bound * (2 * least - 1)).view(-1, *[1] * (parameters.ndim - 2))
-        places = torch.add(start, heap, alpha=2 * self.bound * (1 - self.LEAST * self.bins))
-        slopes = softplus(slopes + self.level) + self.LEAST
-        before, behind = ([0, 0] * (parameters.ndim - 2) + side for side in ([1, 0], [0, 1]))
-        places = pad(pad(places, before, value=-self.bound), behind, value=self.bound)  # the ends are exact
-        slopes = pad(slopes, [one + other for one, other in zip(before, behind, strict=True)], value=1.0)
-        return torch.cat([places, slopes[:, None]], dim=1)
+        shares = sizes.unflatten(1, (2, self.bins)).softmax(dim=2)
+        sizes = torch.add(self.LEAST, shares, alpha=1 - self.LEAST * self.bins)  # [B, 2, K, n, ...]
+        ends = sizes.cumsum(dim=2)
+        inside = value.abs() < self.bound
+        value = torch.where(inside, value, 0.0) / (2 * self.bound) + 0.5
+        index = (value[:, None] >= ends[:, axis, :-1].detach()).sum(dim=1)  # [B, n, ...] in 0 ... K - 1
+        slopes = pad(slopes, [0, 0] * (slopes.ndim - 2) + [1, 1])[:, None]  # zeros at the ends are slopes of 1
+        width, height = picked(sizes, index)
+        x_end, y_end = picked(ends, index)
+        left, right = (softplus(picked(slopes, knot)[0] + self.level) + self.LEAST for knot in (index, index + 1))
+        return Piece(inside, value, x_end - width, y_end - height, width, height, left, right)
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        return rational_quadratic(x, self.knots(parameters))
+        """Durkan et al., 2019, Eq. 4 and 5."""
+        on = self.piece(x, parameters, 0)
+        slope = on.height / on.width
+        place = ((on.value - on.x) / on.width).clamp(0, 1)  # rounding must not leave the piece: the slope falls fast
+        square = place.square()
+        both = place - square  # place (1 - place)
+        below = torch.addcmul(slope, torch.add(on.left + on.right, slope, alpha=-2), both)
+        y = torch.addcmul(on.y, on.height, torch.addcmul(slope * square, on.left, both) / below)
+        rise = torch.addcmul(on.right * square, on.left, 1 - place - both) + 2 * slope * both
+        log_slope = (rise * (slope / below).square()).log()
+        return torch.where(on.inside, (y - 0.5) * (2 * self.bound), x), torch.where(on.inside, log_slope, 0.0)
 
     def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
-        return rational_quadratic_inverse(y, self.knots(parameters))
+        """The root of a quadratic: Durkan et al., 2019, Eq. 29."""
+        on = self.piece(y, parameters, 1)
+        slope, above = on.height / on.width, on.value - on.y
+        rise = above * (on.left + on.right - 2 * slope)
+        a = on.height * (slope - on.left) + rise
+        b = on.height * on.left - rise
+        c = -slope * above
+        root = (b.square() - 4 * a * c).clamp(min=0).sqrt()
+        x = on.x + on.width * 2 * c / (-b - root)
+        return torch.where(on.inside, (x - 0.5) * (2 * self.bound), y)

@@ -129,7 +129,7 @@ class ColumnNetwork(MaskedNetwork):
         for rank, column in enumerate(columns, start=1):
             ranks_out[heads.at((column.slice,))[1].of(column)] = rank
         hidden = [hidden_degrees(width, len(columns), from_zero=vector > 0)] * depth
-        super().__init__(ranks_in, hidden, ranks_out, vector=vector)
+        super().__init__(ranks_in, hidden, ranks_out, vector=vector, direct=True)
         self.shape, self.heads = (len(ranks_in),), heads
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:

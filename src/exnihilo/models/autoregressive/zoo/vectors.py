@@ -97,6 +97,7 @@ def made(
 ) -> Autoregressive:
     """A fully connected network whose masks let every entry see the entries before it alone, all in one pass.
 
+    An entry is told those before it by hidden units and, linearly, by connections past them, as in the paper.
     masks > 1: every batch trains under one of so many masks, each with its own order and hidden degrees, and p(x) is
     their average (order- and connectivity-agnostic). Continuous data: a mixture of `components` Gaussians an entry;
     one component is a Gaussian. Tables go column by column: a mixture for a number, the chance that it is missing, a
@@ -111,7 +112,7 @@ def made(
         rows = ColumnNetwork(heads, width=width, depth=depth, vector=vector)
         return AutoregressiveTable(rows, heads, condition=condition, optimizer=optimizer)
     likelihood = entry_head(data, components)
-    network = MADE(data.shape, likelihood.per_entry, width=width, depth=depth, vector=vector)
+    network = MADE(data.shape, likelihood.per_entry, width=width, depth=depth, vector=vector, direct=True)
     if masks == 1:
         return Autoregressive(network, likelihood, condition=condition, optimizer=optimizer)
     lowest = 0 if vector else 1
