@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.nets.masked import MADE, FullWalk, MaskedLinear, causal_mask, hidden_degrees
+from exnihilo.nets.masked import MADE, FullWalk, MaskedLinear, MaskedWeight, causal_mask, hidden_degrees, open_blocks
 from exnihilo.nets.pixels import PixelCNN
 
 torch.set_num_threads(1)
@@ -28,9 +28,9 @@ def test_golden_counts_of_open_weights():
 
 
 def test_golden_path_counts():
-    """Likelihood card G15: D = 4, hidden degrees (1, 2, 3, 1, 2)."""
+    """Likelihood card G15: D = 4, hidden degrees 1, 2, 3, 1 and 2, in any order."""
     degrees, entries = hidden_degrees(5, 4), torch.arange(1, 5)
-    assert degrees.tolist() == [1, 2, 3, 1, 2]
+    assert degrees.tolist() == [1, 1, 2, 2, 3]
     paths = MaskedLinear(degrees, entries, strict=True).mask.int() @ MaskedLinear(entries, degrees).mask.int()
     assert paths.tolist() == [[0, 0, 0, 0], [2, 0, 0, 0], [4, 2, 0, 0], [5, 3, 1, 0]]
 
@@ -94,6 +94,32 @@ def test_other_masks_over_categories_share_what_is_read():
     assert not torch.equal(network(changed), whole[0])
 
 
+@pytest.mark.parametrize("order", [torch.arange(64), torch.arange(64).flip(0)], ids=["rising", "falling"])
+def test_block_by_block_is_the_same_product(order: Tensor) -> None:
+    network = awake(MADE((64,), 2, width=256, depth=2, order=order, direct=True))
+    layers = [layer for layer in network.modules() if isinstance(layer, MaskedWeight)]
+    assert [len(layer.blocks) for layer in layers] == [4, 4, 4, 4]
+    x = torch.randn(3, 64)
+    whole = network(x)
+    with torch.no_grad():
+        torch.testing.assert_close(network(x), whole, rtol=1e-4, atol=1e-4 * float(whole.abs().max()))
+
+
+def test_what_is_open_lies_in_the_blocks() -> None:
+    """Every row once, and no open weight outside; a full or small matrix is one block."""
+    generator = torch.Generator().manual_seed(0)
+    for degrees in (torch.arange(101), torch.randint(90, (101,), generator=generator)):
+        mask = torch.arange(95) < degrees[:, None]
+        outside = mask.clone()
+        for rows, columns in open_blocks(mask):
+            outside[rows, columns] = False
+        assert not outside.any()
+        assert sum(rows.stop - rows.start for rows, _ in open_blocks(mask)) == 101
+    assert len(open_blocks(torch.ones(128, 128).tril())) == 4
+    assert len(open_blocks(torch.ones(128, 128))) == 1
+    assert len(open_blocks(torch.ones(8, 8).tril())) == 1
+
+
 def test_direct_connections_are_the_linear_part() -> None:
     """With no hidden unit speaking, a MADE with direct connections is fully visible: b + A x, A strictly lower."""
     network = awake(MADE((4,), 1, width=8, depth=1, direct=True))
@@ -118,5 +144,5 @@ def test_direct_connections_are_shared_under_other_masks() -> None:
 def test_a_narrow_layer_has_degrees_from_the_first_to_the_last_entries() -> None:
     narrow = hidden_degrees(10, 101)
     assert narrow.tolist() == [1 + 10 * unit for unit in range(10)]
-    assert hidden_degrees(7, 4).tolist() == [1, 2, 3, 1, 2, 3, 1]
+    assert hidden_degrees(7, 4).tolist() == [1, 1, 1, 2, 2, 3, 3]
     assert hidden_degrees(4, 4, from_zero=True).tolist() == [0, 1, 2, 3]
