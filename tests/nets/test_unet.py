@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from exnihilo.nets.attention import SelfAttention
-from exnihilo.nets.time_embedding import TimeEmbedding
+from exnihilo.nets.patches import from_patches, into_patches
 from exnihilo.nets.unet import ResBlock, UNet
 
 
@@ -61,11 +61,31 @@ def test_attention_is_the_formula() -> None:
     torch.testing.assert_close(layer(x), x + added, rtol=1e-4, atol=1e-5)
 
 
-def test_times_and_conditions_are_told_apart() -> None:
+@pytest.mark.parametrize("patch", [1, 3])
+def test_a_series_is_a_picture_of_height_one(patch: int) -> None:
     torch.manual_seed(0)
-    embedding = TimeEmbedding(3, 2, 16)
-    t, label = torch.tensor([0.0, 0.001, 0.5, 1.0]), torch.tensor([0, 1, 2, -1])
-    vectors = embedding(t, None, None)
-    assert torch.pdist(vectors).min() > 1e-3  # a time in [0, 1] is not read as one in 0 ... 1000
-    assert torch.equal(embedding(t, torch.full((4,), -1), None), vectors)
-    assert torch.pdist(embedding(torch.zeros(4), label, torch.zeros(4, 2))).min() > 1e-2
+    length = 7 * patch
+    line = UNet((2, length), 8, 16, depth=2, patch=patch, attention=8, outputs=2)
+    flat = UNet((2 * patch, 1, 7), 8, 16, depth=2, attention=8, outputs=2)
+    for weight in line.parameters():
+        nn.init.normal_(weight, std=0.2)
+    for mine, theirs in zip(flat.parameters(), line.parameters(), strict=True):
+        if mine.ndim == 4 and mine.shape[-1] == 3:  # a kernel's row in the middle is all that sees the one row
+            nn.init.normal_(mine)
+            mine.data[:, :, 1] = theirs.data
+        else:
+            mine.data = theirs.data.view_as(mine)
+    x, vector = torch.randn(2, 2, length), torch.randn(2, 16)
+    answer = flat(into_patches(x, patch)[:, :, None], vector)[:, :, 0]
+    torch.testing.assert_close(line(x, vector), from_patches(answer, patch, (length,)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 7, 8, 13, 64, 100])
+@pytest.mark.parametrize("patch", [1, 2, 8])
+def test_series_of_any_length_come_back_and_start_at_zero(length: int, patch: int) -> None:
+    net = UNet((3, length), 8, 16, patch=patch, attention=4)
+    answer = net(torch.randn(2, 3, length), torch.randn(2, 16))
+    assert answer.shape == (2, 3, length)
+    assert (answer == 0).all()
+    deep = sum(isinstance(layer, nn.Conv1d) and layer.stride == (2,) for layer in net.modules())
+    assert -(-length // (patch * 2**deep)) <= 7

@@ -1,6 +1,8 @@
-"""The network of a denoiser, chosen by the kind of the data: a U-Net for pictures, residual layers for the rest."""
+"""The network of a denoiser, by the kind of the data: a U-Net of pictures or series, residual layers for the rest."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -8,17 +10,27 @@ from torch import Tensor, nn
 from exnihilo.core import DataSpec, adamw, cosine
 from exnihilo.core.optimizers import OptimizerFactory
 from exnihilo.nets.mlp import ResidualMLP
+from exnihilo.nets.patches import filled
 from exnihilo.nets.time_embedding import TimeEmbedding
 from exnihilo.nets.unet import UNet
 
+#: Kinds of data that `timed_network` takes.
+TIMED = ("image", "vector", "table", "series", "audio")
 #: Pictures whose longer side is at least this are seen in patches of 2 x 2: three times faster at equal quality.
 PATCHED_FROM = 24
+#: Steps of a series, or patches of them where it has more, that its U-Net sees at full resolution.
+MOST_STEPS = 128
+#: Tokens of a transformer, unless its patch is given.
+MOST_PATCHES = 64
 
 
 class TimedNetwork(nn.Module):
-    """A body steered by time, class and attributes: (x, t [B], label [B], attributes [B, A]) -> shaped as x."""
+    """A body told of time, class and attributes: (x, t [B], label [B], attributes [B, A]) -> shaped as x.
 
-    def __init__(self, body: nn.Module, embedding: TimeEmbedding):
+    embedding: of (t, label, attributes), as the body takes it beside x: a vector, or tokens.
+    """
+
+    def __init__(self, body: nn.Module, embedding: nn.Module):
         super().__init__()
         self.body, self.embedding = body, embedding
 
@@ -26,26 +38,45 @@ class TimedNetwork(nn.Module):
         return self.body(x, self.embedding(t, label, attributes))
 
 
-def _patch(data: DataSpec) -> int:
-    return 2 if data.kind == "image" and max(data.shape[1:]) >= PATCHED_FROM else 1
+def patch_of(data: DataSpec, most: int = MOST_PATCHES) -> int:
+    """The side of patches: the smallest power of two with which there are at most so many."""
+    patch = 1
+    while math.prod(filled(data.shape[1:], patch)) > most:
+        patch *= 2
+    return patch
+
+
+def _sizes(data: DataSpec, width: int) -> tuple[int, int]:
+    """Patch and channels of the U-Net; without one, patch 0 and hidden units."""
+    if data.kind in ("series", "audio"):
+        return patch_of(data, MOST_STEPS), 2 * width  # convolutions in time have a third of the weights
+    if data.kind != "image":
+        return 0, 16 * width
+    patch = 2 if max(data.shape[1:]) >= PATCHED_FROM else 1
+    return patch, patch * width
 
 
 def timed_network(
     data: DataSpec, width: int, depth: int = 1, attention: int = 0, *, inputs: int = 1, outputs: int = 1
 ) -> TimedNetwork:
-    """A network of `width` channels at full resolution (twice that on patches), or 16 * width hidden units.
+    """A U-Net of `width` channels at full resolution, twice that on patches and series; or 16 * width hidden units.
 
     depth: residual blocks per level of the U-Net, or a quarter of those of the fully connected network. inputs,
     outputs: how many times the channels of the data it takes and makes, [B, outputs * C, ...].
     """
-    vector = 4 * width * _patch(data)
+    patch, channels = _sizes(data, width)
+    vector = 4 * (channels if patch else width)
     embedding = TimeEmbedding(data.classes, len(data.attributes), vector)
-    if data.kind != "image":
-        body = ResidualMLP(data.shape, 16 * width, 4 * depth, vector, inputs=inputs, outputs=outputs)
+    if not patch:
+        body = ResidualMLP(data.shape, channels, 4 * depth, vector, inputs=inputs, outputs=outputs)
         return TimedNetwork(body, embedding)
-    patch = _patch(data)
     sizes = {"depth": depth, "patch": patch, "attention": attention, "inputs": inputs, "outputs": outputs}
-    return TimedNetwork(UNet(data.shape, width * patch, vector, **sizes), embedding)
+    return TimedNetwork(UNet(data.shape, channels, vector, **sizes), embedding)
+
+
+def transformer_optimizer(width: int) -> OptimizerFactory:
+    """AdamW with a rate that falls with the width, 1e-3 at 128 (measured); its schedule that of the U-Nets."""
+    return adamw(min(2e-3, 0.128 / width), betas=(0.9, 0.99), clip=1.0, schedule=cosine(0.03, 0.3, 0.01))
 
 
 def network_optimizer(data: DataSpec, width: int) -> OptimizerFactory:
@@ -53,9 +84,8 @@ def network_optimizer(data: DataSpec, width: int) -> OptimizerFactory:
 
     Short warm-up, flat to 30 % of the training, then a cosine down to 1 %.
     """
-    rate = (
-        min(3e-3, 3e-3 * (16 / (width * _patch(data))) ** 1.5) if data.kind == "image" else 1e-3 * (16 / width) ** 0.5
-    )
+    patch, channels = _sizes(data, width)
+    rate = min(3e-3, 3e-3 * (16 / channels) ** 1.5) if patch else 1e-3 * (16 / width) ** 0.5
     return adamw(rate, betas=(0.9, 0.99), clip=1.0, schedule=cosine(warmup=0.03, hold=0.3, end=0.01))
 
 

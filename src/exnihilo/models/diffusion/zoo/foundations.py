@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from exnihilo.core import DataSpec, recipe
 from exnihilo.models.diffusion.continuous import ContinuousDiffusion
 from exnihilo.models.diffusion.discrete import DenoisingDiffusion
-from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import predict_noise, predict_velocity
 from exnihilo.models.diffusion.times import logit_normal, stratified
 from exnihilo.probability.paths import Straight
 from exnihilo.probability.schedules import Discrete, cosine_betas, linear_betas
 
 
-@recipe("Denoising Diffusion Probabilistic Models", "Ho, Jain & Abbeel, 2020", arxiv="2006.11239")
+@recipe("Denoising Diffusion Probabilistic Models", "Ho, Jain & Abbeel, 2020", arxiv="2006.11239", kinds=TIMED)
 def ddpm(
     data: DataSpec,
     *,
@@ -40,7 +40,7 @@ def ddpm(
     return model
 
 
-@recipe("Flow Matching for Generative Modeling", "Lipman et al., 2023", arxiv="2210.02747")
+@recipe("Flow Matching for Generative Modeling", "Lipman et al., 2023", arxiv="2210.02747", kinds=TIMED)
 def flow_matching(
     data: DataSpec,
     *,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from exnihilo.core import DataSpec, ModelError, recipe
 from exnihilo.models.diffusion.binomial import BinomialDiffusion
 from exnihilo.models.diffusion.learned_variance import LearnedVariance
-from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import predict_noise, predict_v
 from exnihilo.models.diffusion.times import LossAware, stratified
 from exnihilo.models.diffusion.variational import FourierFeatures, VariationalDiffusion
@@ -16,7 +16,7 @@ from exnihilo.probability.learned_paths import LearnedBetas, LearnedSNR
 from exnihilo.probability.schedules import Discrete, cosine_betas
 
 
-@recipe("Improved Denoising Diffusion Probabilistic Models", "Nichol & Dhariwal, 2021", arxiv="2102.09672")
+@recipe("Improved Denoising Diffusion Probabilistic Models", "Nichol & Dhariwal, 2021", arxiv="2102.09672", kinds=TIMED)
 def improved_ddpm(
     data: DataSpec,
     *,
@@ -47,7 +47,10 @@ def improved_ddpm(
 
 
 @recipe(
-    "Deep Unsupervised Learning using Nonequilibrium Thermodynamics", "Sohl-Dickstein et al., 2015", arxiv="1503.03585"
+    "Deep Unsupervised Learning using Nonequilibrium Thermodynamics",
+    "Sohl-Dickstein et al., 2015",
+    arxiv="1503.03585",
+    kinds=TIMED,
 )
 def diffusion_2015(
     data: DataSpec,
@@ -107,7 +110,7 @@ def binomial_diffusion(
     return model
 
 
-@recipe("Variational Diffusion Models", "Kingma et al., 2021", arxiv="2107.00630")
+@recipe("Variational Diffusion Models", "Kingma et al., 2021", arxiv="2107.00630", kinds=TIMED)
 def vdm(
     data: DataSpec,
     *,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from exnihilo.core import DataSpec, recipe
 from exnihilo.models.diffusion.continuous import ContinuousDiffusion
 from exnihilo.models.diffusion.family import Diffusion
-from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import preconditioned, predict_noise, scaled_noise
 from exnihilo.models.diffusion.times import discrete, from_least, log_normal
 from exnihilo.models.diffusion.weightings import evenly, likelihood, unit_variance
@@ -24,7 +24,10 @@ SDES: dict[str, Callable[[], Path]] = {
 
 
 @recipe(
-    "Generative Modeling by Estimating Gradients of the Data Distribution", "Song & Ermon, 2019", arxiv="1907.05600"
+    "Generative Modeling by Estimating Gradients of the Data Distribution",
+    "Song & Ermon, 2019",
+    arxiv="1907.05600",
+    kinds=TIMED,
 )
 def ncsn(
     data: DataSpec,
@@ -55,7 +58,10 @@ def ncsn(
 
 
 @recipe(
-    "Score-Based Generative Modeling through Stochastic Differential Equations", "Song et al., 2021", arxiv="2011.13456"
+    "Score-Based Generative Modeling through Stochastic Differential Equations",
+    "Song et al., 2021",
+    arxiv="2011.13456",
+    kinds=TIMED,
 )
 def score_sde(
     data: DataSpec,
@@ -89,7 +95,12 @@ def score_sde(
     return model
 
 
-@recipe("Elucidating the Design Space of Diffusion-Based Generative Models", "Karras et al., 2022", arxiv="2206.00364")
+@recipe(
+    "Elucidating the Design Space of Diffusion-Based Generative Models",
+    "Karras et al., 2022",
+    arxiv="2206.00364",
+    kinds=TIMED,
+)
 def edm(
     data: DataSpec,
     *,

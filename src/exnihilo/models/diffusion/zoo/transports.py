@@ -9,7 +9,7 @@ from exnihilo.models.diffusion.continuous import ContinuousDiffusion
 from exnihilo.models.diffusion.couplings import transported
 from exnihilo.models.diffusion.distilled import Consistency, ProgressiveDistillation, boundary
 from exnihilo.models.diffusion.family import Diffusion
-from exnihilo.models.diffusion.networks import box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import preconditioned, predict_v, predict_velocity
 from exnihilo.models.diffusion.reflow import RectifiedFlow
 from exnihilo.models.diffusion.times import log_normal, logit_normal, stratified
@@ -21,6 +21,7 @@ from exnihilo.probability.paths import Cosine, Plain, Straight
     "Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport",
     "Tong et al., 2023",
     arxiv="2302.00482",
+    kinds=TIMED,
 )
 def ot_cfm(
     data: DataSpec,
@@ -54,6 +55,7 @@ def ot_cfm(
     "Flow Straight and Fast: Learning to Generate and Transfer Data with Rectified Flow",
     "Liu et al., 2022",
     arxiv="2209.03003",
+    kinds=TIMED,
 )
 def rectified_flow(
     data: DataSpec,
@@ -85,7 +87,12 @@ def rectified_flow(
     return model
 
 
-@recipe("Progressive Distillation for Fast Sampling of Diffusion Models", "Salimans & Ho, 2022", arxiv="2202.00512")
+@recipe(
+    "Progressive Distillation for Fast Sampling of Diffusion Models",
+    "Salimans & Ho, 2022",
+    arxiv="2202.00512",
+    kinds=TIMED,
+)
 def progressive_distillation(
     data: DataSpec,
     *,
@@ -123,7 +130,7 @@ def progressive_distillation(
     return model
 
 
-@recipe("Consistency Models", "Song et al., 2023", arxiv="2303.01469")
+@recipe("Consistency Models", "Song et al., 2023", arxiv="2303.01469", kinds=TIMED)
 def consistency(
     data: DataSpec,
     *,
