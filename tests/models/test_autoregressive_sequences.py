@@ -251,6 +251,16 @@ def test_gaps_in_the_middle_are_filled_by_weighing() -> None:
     torch.testing.assert_close(same, p[fits] / p[fits].sum(), atol=0.06, rtol=0)
 
 
+def test_the_season_is_found_or_given_and_kept_with_the_weights() -> None:
+    data = load_data(np.sin(np.arange(600) * 2 * np.pi / 12)[:, None] + 0.01 * np.arange(600)[:, None] % 1, window=48)
+    found, given, none = (create("deep_ar", data, season=season, width=4, depth=1) for season in (None, 5, 1))
+    for model in (found, given, none):
+        next(iter(model.stages())).enter(data.split("train"))
+    lags = [model.network.lags.tolist() for model in (found, given, none)]
+    assert lags == [[12, 13, 24, 1, 2], [5, 6, 10, 1, 2], [1, 2, 3, 4, 5]]
+    assert "network.lags" in found.state_dict()
+
+
 def test_gaps_are_not_learnt_as_values() -> None:
     """What stands in a gap changes neither the loss nor its gradient; what is seen does."""
     for case in ("deep_ar gaussian", "deep_ar counts", "wavenet series"):
@@ -273,8 +283,8 @@ def test_gaps_are_not_learnt_as_values() -> None:
 
 def test_missing_entries_do_not_count() -> None:
     """log p of the others, each given what was seen before it: of one missing last, the chain rule without it."""
-    model = shaken("deep_ar gaussian")
-    x = model.sample(3, seed=1)
+    model = shaken("deep_ar gaussian").double()
+    x = model.sample(3, seed=1).double()
     short = x.clone()
     short[:, :, 6] = torch.nan
     other = x.clone()

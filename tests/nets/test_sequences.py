@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exnihilo.nets.dilated import WaveNet, dilations
+from exnihilo.nets.lagged import Lagged, carried, lags_of
 from exnihilo.nets.masked import FullWalk
 from exnihilo.nets.sequence import Numbers, Recurrent, SequenceNetwork, Tokens, arranged, in_order
 from exnihilo.nets.transformer import Transformer
@@ -24,6 +25,12 @@ def levels(channels: int) -> nn.Module:
     return Tokens(LEVELS, 8, low=0.0, step=0.25, channels=channels)
 
 
+def seasonal(network: Lagged) -> Lagged:
+    """Looks back by three steps."""
+    network.lags.copy_(torch.tensor(lags_of(3)))
+    return network
+
+
 NETWORKS: dict[str, Callable[[], SequenceNetwork]] = {
     "text": lambda: Transformer((9,), LEVELS, width=8, depth=2),
     "grey": lambda: Transformer((1, 3, 4), LEVELS, low=-1.0, step=0.5, width=8, depth=2),
@@ -35,6 +42,8 @@ NETWORKS: dict[str, Callable[[], SequenceNetwork]] = {
     "wavenet of channels": lambda: WaveNet((2, 9), levels(2), LEVELS, width=8, skip=16, dilations=[1, 2, 4], vector=8),
     "lstm": lambda: Recurrent((1, 9), numbers(1), 2, cell="lstm", width=8, depth=2, vector=8),
     "gru of channels": lambda: Recurrent((3, 6), numbers(3), 2, cell="gru", width=8, depth=1, vector=8),
+    "lags": lambda: Lagged((1, 9), 2, (0,), cell="lstm", width=8, depth=2, vector=8),
+    "lags of channels": lambda: seasonal(Lagged((3, 6), 2, (0,), cell="gru", width=8, depth=1, vector=8)),
     "lstm of levels": lambda: Recurrent((2, 6), levels(2), LEVELS, cell="lstm", width=8, depth=1, vector=8),
 }
 
@@ -104,7 +113,7 @@ def another(name: str, value: Tensor) -> Tensor:
     return low + ((value - low) / step + 2) % LEVELS * step
 
 
-@pytest.mark.parametrize("name", ["wavenet", "lstm", "gru of channels"])
+@pytest.mark.parametrize("name", ["wavenet", "lstm", "gru of channels", "lags", "lags of channels"])
 def test_causality_by_gradients(name: str) -> None:
     network, x = shaken(name), examples(name, 8).requires_grad_()
     parameters = by_entry(network, x, None)
@@ -172,3 +181,23 @@ def test_a_new_transformer_finds_all_tokens_equally_likely() -> None:
     network = Transformer((32,), 50, width=64, depth=3)
     log_p = network(torch.randint(50, (8, 32))).detach().unflatten(1, (50, 32)).log_softmax(dim=1)
     assert float(log_p.mean(dim=1).mean()) == pytest.approx(-3.912, abs=0.1)
+
+
+def test_an_untrained_network_with_lags_tells_the_seasonal_naive_forecast() -> None:
+    network = seasonal(Lagged((2, 8), 3, (0,), cell="lstm", width=4, depth=1)).double()
+    x = torch.randn(4, 2, 8, dtype=torch.float64)
+    location, *others = network(x).unflatten(1, (3, 2)).unbind(dim=1)
+    torch.testing.assert_close(location[:, :, 3:], x[:, :, :5])  # a season of three ago
+    torch.testing.assert_close(location[:, :, 1:3], x[:, :, :2])  # the last value, where there was no season yet
+    assert all((other == 0).all() for other in (location[:, :, 0], *others))
+
+
+def test_a_gap_carries_the_last_value_into_the_lags_and_is_told() -> None:
+    gap = torch.tensor([[torch.nan, 1.0, torch.nan, torch.nan, 4.0]])
+    assert carried(gap).tolist() == [[0.0, 1.0, 1.0, 1.0, 4.0]]
+    network, x = shaken("lags of channels"), examples("lags of channels", 1)
+    missing, same = x.clone(), x.clone()
+    missing[0, 1, 2], same[0, 1, 2] = torch.nan, x[0, 1, 1]
+    told, untold = by_entry(network, missing, None)[0], by_entry(network, same, None)[0]
+    torch.testing.assert_close(told[:8], untold[:8])  # up to the channel of the gap
+    assert ((told[9:12] - untold[9:12]).abs() > 1e-6).any(dim=1).all()

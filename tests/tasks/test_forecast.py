@@ -10,8 +10,9 @@ from torch import Tensor
 
 from exnihilo.core import DataError, GenerativeModel, Noise, OptionError, Unsupported, create
 from exnihilo.data import load_data
+from exnihilo.probability.seasons import find_season
 from exnihilo.tasks import forecast, forecast_ahead
-from exnihilo.tasks.forecast_rows import PastAndFuture, carried, find_season, linear, row_draws, seasonal_naive
+from exnihilo.tasks.forecast_rows import PastAndFuture, carried, linear, row_draws, seasonal_naive
 from exnihilo.tasks.predictive import crps, inside, quantiles
 from exnihilo.training import train
 

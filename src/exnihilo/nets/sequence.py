@@ -204,6 +204,7 @@ class Recurrent(StepNetwork):
     """`depth` layers of LSTM or GRU; a vector is added to what enters at every step.
 
     Hochreiter & Schmidhuber, 1997; Cho et al., 2014, arXiv:1406.1078. Its state after a step is all that it keeps.
+    direct: numbers that leave beside the cells' features (see `Lagged`).
     """
 
     def __init__(
@@ -217,8 +218,9 @@ class Recurrent(StepNetwork):
         depth: int,
         vector: int = 0,
         dropout: float = 0.0,
+        direct: int = 0,
     ):
-        super().__init__(shape, enter, width, Leave(width, shape[0], per_entry))
+        super().__init__(shape, enter, width, Leave(width + direct, shape[0], per_entry))
         build = nn.LSTM if cell == "lstm" else nn.GRU
         self.cells = build(width, width, depth, batch_first=True, dropout=dropout if depth > 1 else 0.0)
         self.tell = nn.Linear(vector, width, bias=False) if vector else None

@@ -59,6 +59,7 @@ class Likelihood(nn.Module):
 
     per_entry: int = 1  # numbers that the network makes for each entry of x
     mass: bool = False  # probabilities of levels, not a density
+    locations: Sequence[int] = ()  # which of the `per_entry` numbers, moved by a, move the distribution by a
 
     def shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of the parameters for data of a shape."""

@@ -27,6 +27,7 @@ class MixtureOfGaussians(Likelihood):
         super().__init__()
         self.components = components
         self.per_entry = 3 * components if components > 1 else 2
+        self.locations = range(components, 2 * components) if components > 1 else (0,)
 
     def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, locations and log-sigmas, each [B, components, C, ...]."""
@@ -61,6 +62,7 @@ class StudentT(Likelihood):
     """
 
     per_entry = 3
+    locations = (0,)
 
     def parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Locations, log-scales and degrees of freedom, each [B, C, ...]."""

@@ -18,8 +18,9 @@ from exnihilo.data import Dataset
 from exnihilo.data.render import column_names, save_picture, write_whole
 from exnihilo.data.windows import Windows
 from exnihilo.evaluation.value import Value
+from exnihilo.probability.seasons import find_season
 from exnihilo.tasks.fan import fan_picture
-from exnihilo.tasks.forecast_rows import PastAndFuture, find_season, row_draws
+from exnihilo.tasks.forecast_rows import PastAndFuture, row_draws
 from exnihilo.tasks.impute import fill
 from exnihilo.tasks.judged import Judged, fitting, ratio_value
 from exnihilo.tasks.predictive import check_draws, crps, inside, quantiles

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec, ModelError, OptionError, adamw, cosine, recipe
+from exnihilo.models.autoregressive.forecasters import Forecaster
 from exnihilo.models.autoregressive.heads import class_condition, step_head
 from exnihilo.models.autoregressive.sequences import Sequences
 from exnihilo.models.autoregressive.tokens import TokenSequences
 from exnihilo.models.autoregressive.waves import Waves
 from exnihilo.nets.dilated import WaveNet, dilations
+from exnihilo.nets.lagged import Lagged
 from exnihilo.nets.sequence import Numbers, Recurrent, Tokens
 from exnihilo.nets.transformer import Transformer
 from exnihilo.probability.likelihoods import Categorical, CategoricalIds
@@ -115,35 +117,35 @@ def deep_ar(
     width: Annotated[int, 1, 4096] = 40,
     depth: Annotated[int, 1, 8] = 2,
     components: Annotated[int, 2, 100] = 5,
-    dropout: Annotated[float, 0.0, 0.9] = 0.1,
+    dropout: Annotated[float, 0.0, 0.9] = 0.0,
+    season: Annotated[int, 1, 100_000] | None = None,
     conditional: bool = False,
 ) -> Sequences:
     """A recurrent network reads a series and says how the next step is distributed: a forecaster by paths.
 
-    p(x_t | h_t), h_t = LSTM(h_{t-1}, x_{t-1}), Eq. 1; head: Gaussian, Student's t or a mixture of `components`
-    Gaussians. Channels of a step come one after the other, each knowing those before it, so they need not be
-    independent. Missing values enter as missing and are not learnt. Unlike the paper's: series are standardised by
-    channel, not scaled by the mean of each window, which would have to be known before its first value; and there are
-    no covariates. Values of levels have a probability each, and no head.
+    p(x_t | h_t), h_t = LSTM(h_{t-1}, z_t), Eq. 1; head: Gaussian, Student's t or a mixture of `components` Gaussians.
+    z_t is what stood a `season` before, and a step before that, two seasons, one and two steps; the location is told as
+    a difference to the first. season: its steps, 1 for none; if not given, the period of the training data. Channels of
+    a step come one after the other, each knowing those before it, so they need not be independent. Missing values enter
+    as missing and are not learnt. Unlike the paper's: series are standardised by channel and told as differences, not
+    scaled by the mean of each window, which would have to be known before its first value; lags stand for its
+    covariates of the calendar. Values of levels have a probability each: no head, no lags.
     """
     likelihood = step_head(data, head, components)
-    network = Recurrent(
-        data.shape,
-        step_input(data, width),
-        likelihood.per_entry,
-        cell=cell,
-        width=width,
-        depth=depth,
-        vector=width if conditional else 0,
-        dropout=dropout,
-    )
-    return Sequences(
-        network,
-        likelihood,
-        condition=class_condition("deep_ar", data, conditional, width),
-        optimizer=adamw(4e-3, betas=(0.9, 0.99), decay=1e-3, clip=float(data.size), schedule=cosine()),
-        batch=64,
-    )
+    condition = class_condition("deep_ar", data, conditional, width)
+    optimizer = adamw(4e-3, betas=(0.9, 0.99), decay=1e-3, clip=float(data.size), schedule=cosine())
+    vector = width if conditional else 0
+    if data.levels:
+        plain = Recurrent(
+            data.shape, step_input(data, width), likelihood.per_entry,
+            cell=cell, width=width, depth=depth, vector=vector, dropout=dropout,
+        )  # fmt: skip
+        return Sequences(plain, likelihood, condition=condition, optimizer=optimizer, batch=32)
+    network = Lagged(
+        data.shape, likelihood.per_entry, likelihood.locations,
+        cell=cell, width=width, depth=depth, vector=vector, dropout=dropout,
+    )  # fmt: skip
+    return Forecaster(network, likelihood, season=season, condition=condition, optimizer=optimizer, batch=32)
 
 
 def _batch(entries: int, data: DataSpec) -> int:
