@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ HEARD = 64  # recordings whose likelihood is taken
 def recordings(folder: Path) -> None:
     """WAV files in a folder for every digit, cut or filled with silence to one length."""
     file = np.load(shared_data("fsdd") / "fsdd_4speakers.npz")
-    places = zip(file["offsets"], file["offsets"][1:], file["labels"], file["speakers"], file["index"], strict=True)
-    for first, end, digit, speaker, index in places:
+    spans = pairwise(file["offsets"])
+    for (first, end), digit, speaker, index in zip(spans, file["labels"], file["speakers"], file["index"], strict=True):
         wave = np.zeros(LENGTH, dtype=np.float32)
         said = file["samples"][first : min(end, first + LENGTH)] / 32768
         wave[: len(said)] = said / max(np.abs(said).max(), 1e-3) * 0.9
