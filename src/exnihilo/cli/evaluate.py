@@ -10,6 +10,7 @@ from exnihilo.cli.output import console, print_json
 from exnihilo.cli.parameters import DataOptions, Json, OtherData, RunPath, Seed, Threads, pairs
 
 if TYPE_CHECKING:
+    from exnihilo.core import Findings
     from exnihilo.evaluation import Result
 
 
@@ -46,8 +47,25 @@ def evaluate(
     with use_threads(threads or record["threads"]):
         result = xn.evaluate(model, loaded, n=n, seed=seed, split=split)
     if json:
-        return print_json(result.to_json())
+        looked = {} if result.findings is None else {"findings": result.findings._asdict()}
+        return print_json(result.to_json() | looked)
     _print(result, loaded.source, split)
+    if result.findings is not None:
+        _print_findings(result.findings)
+
+
+def _print_findings(findings: Findings) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in findings.columns:
+        table.add_column(heading, justify="right")
+    for line in zip(*findings.columns.values(), strict=True):
+        table.add_row(*(f"{value:.3f}" for value in line))
+    page = console()
+    page.print(Text(f"\n{findings.title}", "bold green"))
+    page.print(table)
 
 
 def _print(result: Result, source: str, split: str) -> None:

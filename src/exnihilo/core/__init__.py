@@ -15,7 +15,7 @@ from exnihilo.core.errors import (
     did_you_mean,
     listing,
 )
-from exnihilo.core.model import CAPABILITIES, GenerativeModel, Prediction, Trainable
+from exnihilo.core.model import CAPABILITIES, Findings, GenerativeModel, Prediction, Trainable
 from exnihilo.core.noise import Noise, seeded
 from exnihilo.core.optimizers import adam, adamw, cosine, linear, rmsprop, sgd, sghmc
 from exnihilo.core.player import Player, Stage, Terms
@@ -23,8 +23,8 @@ from exnihilo.core.registry import create, find_recipe, list_models, recipe
 
 __all__ = [
     "CAPABILITIES", "NOTHING", "Attribute", "Batch", "Column", "Conditions", "Data", "DataError", "DataSpec",
-    "ExnihiloError", "GenerativeModel", "ModelError", "Noise", "OptionError", "Player", "PowerAverage", "Prediction",
-    "RunError", "Stage", "Terms", "Trainable", "TrainingError", "Unsupported", "adam", "adamw", "check_mask", "cosine",
-    "create", "did_you_mean", "find_recipe", "linear", "list_models", "listing", "recipe", "rmsprop", "seeded", "sghmc",
-    "sgd",
+    "ExnihiloError", "Findings", "GenerativeModel", "ModelError", "Noise", "OptionError", "Player", "PowerAverage",
+    "Prediction", "RunError", "Stage", "Terms", "Trainable", "TrainingError", "Unsupported", "adam", "adamw",
+    "check_mask", "cosine", "create", "did_you_mean", "find_recipe", "linear", "list_models", "listing", "recipe",
+    "rmsprop", "seeded", "sghmc", "sgd",
 ]  # fmt: skip

@@ -60,6 +60,14 @@ class Prediction(NamedTuple):
     fraction: Tensor | None = None
 
 
+class Findings(NamedTuple):
+    """What a look into a trained model shows: columns of equal length, and what is wrong, in plain words."""
+
+    title: str
+    columns: dict[str, list[float]]
+    messages: list[str]
+
+
 CAPABILITIES = (
     "sample", "log_prob", "log_prob_bound", "energy", "score", "encode", "decode", "reconstruct", "denoise", "classify",
     "impute",
@@ -212,6 +220,13 @@ class GenerativeModel(Trainable):
         Beside the capabilities: {} where the bound has no such parts.
         """
         return {}
+
+    def findings(self, batch: Batch, *, seed: int = 0) -> Findings | None:
+        """What examples show of how well the model has learnt what it rests on; None where nothing is looked at.
+
+        Beside the capabilities: of denoisers the predicted noise at several times.
+        """
+        return None
 
     def estimated_log_partition(self, *, seed: int = 0) -> tuple[float, float, float] | None:
         """An estimate of log Z in nats and its interval, where log p(x) = -energy(x) - log Z is known no other way.

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from exnihilo.core import Data, DataError, DataSpec, GenerativeModel, TrainingError
+from exnihilo.core import Data, DataError, DataSpec, Findings, GenerativeModel, TrainingError
 from exnihilo.evaluation import coverage, distances, memorisation
 from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, likelihood
 from exnihilo.evaluation.modes import conditional_accuracy, mode_values
 from exnihilo.evaluation.normalisers import estimated_values
 from exnihilo.evaluation.reference import Reference, confident_share
+from exnihilo.evaluation.running_text import reads_on, running_likelihood
 from exnihilo.evaluation.speed import network_evaluations, numbers, timed_samples
 from exnihilo.evaluation.statistics import FeatureStatistics
 from exnihilo.evaluation.texts import text_values
@@ -37,6 +38,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     samples: Tensor | None = None  # [<= 64, *shape], the first ones, not chosen
     neighbours: Tensor | None = None  # the training example nearest to each
+    findings: Findings | None = None  # of a look into the model, where there is anything to look at
 
     def __getitem__(self, key: str) -> Value:
         return self.values[key]
@@ -116,13 +118,21 @@ def evaluate(
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     test = reference.test[:EXAMPLES].to(device)
     if "log_prob_bound" in model.capabilities:
-        key, value = likelihood(model, test, protocol, seed=seed)
+        part = data.split(reference.split)
+        if reads_on(model, part):
+            where = f"{getattr(data, 'source', '')} {reference.split}"
+            key, value = running_likelihood(model, part, where, EXAMPLES)
+        else:
+            key, value = likelihood(model, test, protocol, seed=seed)
         result.values[key] = value
         parts = f"{getattr(data, 'source', '')} {reference.split} n={min(len(test), GAP_EXAMPLES)}"
         result.values |= bound_parts(model, test, parts, seed=seed)
     result.values |= estimated_values(model, test, protocol, seed=seed)
     if "reconstruct" in model.capabilities and _compresses(model, test.x[:1]):
         result.values["reconstruction"] = _reconstruction(model, test.x, protocol)
+    result.findings = model.findings(test, seed=seed)
+    if result.findings is not None:
+        result.notes += result.findings.messages
     result.values["numbers"] = exactly(numbers(model), 1, "learned numbers in the model")
     return result
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import mean, median
 from typing import TYPE_CHECKING, Any
 
+from exnihilo.core import GenerativeModel
 from exnihilo.training.hooks import Hook
 
 if TYPE_CHECKING:
@@ -247,5 +248,9 @@ class Diagnosis(Hook):
 
     def stage(self, trainer: Trainer) -> None:
         finished = trainer.place.stage == len(trainer.stages)
+        if finished and isinstance(trainer.model, GenerativeModel):
+            found = trainer.model.findings(trainer.validation)
+            for message in found.messages if found is not None else ():
+                self.warn(message)
         if finished and self.tell is not None and (text := when_to_stop(self.lines)) is not None:
             self.tell(text)

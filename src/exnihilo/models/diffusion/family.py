@@ -13,6 +13,7 @@ from exnihilo.core import (
     Batch,
     Conditions,
     Data,
+    Findings,
     GenerativeModel,
     Noise,
     OptionError,
@@ -21,6 +22,7 @@ from exnihilo.core import (
     Terms,
     check_mask,
 )
+from exnihilo.models.diffusion.checks import noise_findings
 from exnihilo.models.diffusion.couplings import Coupling, independent
 from exnihilo.models.diffusion.guidance import classifier_free, clipped, dynamic
 from exnihilo.models.diffusion.predictions import PredictionType
@@ -260,6 +262,10 @@ class Diffusion(GenerativeModel):
         steps = min(steps, self.levels or steps)
         noise, asked = Noise(seed, len(x), device=x.device), Conditions(label=label)
         return self.redraw(x, noise, asked, agree=known(mask), repeats=repeats, steps=steps, solver="ancestral")
+
+    def findings(self, batch: Batch, *, seed: int = 0) -> Findings | None:
+        """See `checks.noise_findings`; None of models that answer another thing than a mean at every time."""
+        return noise_findings(self, batch, seed=seed) if "impute" in self.capabilities else None
 
     # -- codes ---------------------------------------------------------------------------------------------------
 
