@@ -63,12 +63,15 @@ class Part:
     order: tuple[tuple[str, ...], ...] = ()
 
 
-def trained(name: str, data: Any, seconds: float, seed: int) -> GenerativeModel:
-    """A model after its training time; a name may carry options, as in `exnihilo compare`."""
+def trained(name: str, data: Any, seconds: float, seed: int, out: Path | None = None) -> GenerativeModel:
+    """A model after its training time, kept in `out` where given; a name may carry options, as in `exnihilo compare`.
+
+    What a finished run of the same recipe, data, seed and seconds has left in `out` is taken as it is.
+    """
     entry = parse_entry(name, data.spec)
     model = xn.create(entry.path, data, seed=seed, **entry.options)
     with mock.patch.object(trainer, "time", SimpleNamespace(perf_counter=time.process_time)):
-        run = xn.train(model, data, seconds=seconds, seed=seed, threads=1, progress=False)
+        run = xn.train(model, data, seconds=seconds, seed=seed, out=out, threads=1, progress=False)
     for text in run.warnings:
         print(f"{name}: {text}", file=sys.stderr)
     return run.model

@@ -91,45 +91,49 @@ def loss_of(model: GenerativeModel, x: Tensor) -> Callable[[], Tensor]:
 # -- the pairs -------------------------------------------------------------------------------------------------------
 
 
+def diffusers_unet(shape: tuple[int, int, int], width: int, levels: int) -> nn.Module:
+    """Their U-Net, as like ours as its options allow: adaptive group norm and no attention."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
+        block_out_channels=(width, *[2 * width] * (levels - 1)),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D",) * levels,
+        up_block_types=("UpBlock2D",) * levels,
+        norm_num_groups=8,
+        resnet_time_scale_shift="scale_shift",
+        add_attention=False,
+    )
+
+
+class Foreign(nn.Module):
+    """Their network where ours would be: only the work around it differs."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, t: Tensor, label: Tensor | None, attributes: Tensor | None) -> Tensor:
+        return self.network(x, t * 1000 - 1).sample
+
+
 def ddpm() -> Iterator[Pair]:
     """A training step of DDPM: noise the batch, predict the noise, squared error, backward, AdamW."""
-    from diffusers import DDPMScheduler, UNet2DModel
+    from diffusers import DDPMScheduler
 
     shape, width, levels = (3, 16, 16), 32, 3
     x = torch.rand(32, *shape) * 2 - 1
     scheduler = DDPMScheduler(num_train_timesteps=1000)
-
-    def their_network() -> UNet2DModel:
-        return UNet2DModel(
-            sample_size=shape[1],
-            in_channels=shape[0],
-            out_channels=shape[0],
-            block_out_channels=(width, *[2 * width] * (levels - 1)),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D",) * levels,
-            up_block_types=("UpBlock2D",) * levels,
-            norm_num_groups=8,
-            resnet_time_scale_shift="scale_shift",
-            add_attention=False,
-        )
-
-    theirs = their_network()
+    theirs = diffusers_unet(shape, width, levels)
 
     def their_loss() -> Tensor:
         noise = torch.randn_like(x)
         index = torch.randint(scheduler.config.num_train_timesteps, (len(x),))
         answer = theirs(scheduler.add_noise(x, noise, index), index).sample
         return nn.functional.mse_loss(answer, noise)
-
-    class Theirs(nn.Module):
-        """Their network where ours would be: only the work around it differs."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = their_network()
-
-        def forward(self, x: Tensor, t: Tensor, label: Tensor | None, attributes: Tensor | None) -> Tensor:
-            return self.network(x, t * 1000 - 1).sample
 
     step = descent(theirs, their_loss)
     ours = create("ddpm", DataSpec("image", shape, levels=256), width=width, depth=2)
@@ -142,7 +146,7 @@ def ddpm() -> Iterator[Pair]:
         f"batch 32 of {shape}; U-Nets of channels 32, 64, 64: ours 9 residual blocks, theirs 8, with more skips",
     )
     same = create("ddpm", DataSpec("image", shape, levels=256), width=8)
-    same.network = Theirs()
+    same.network = Foreign(diffusers_unet(shape, width, levels))
     yield pair(
         "ddpm training step, same network",
         "diffusers",
