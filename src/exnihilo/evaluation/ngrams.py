@@ -14,8 +14,11 @@ from exnihilo.data.windows import Windows
 
 
 def runs_of(data: Data) -> list[Tensor]:
-    """The tokens of some examples as text that runs on: each token once, however windows overlap."""
-    if not isinstance(data, Dataset) or not isinstance(data.examples, Windows):
+    """The tokens of some examples as text that runs on: each token once, however windows overlap.
+
+    Of data that are changed as they are drawn - another vocabulary's - every window is a text of its own.
+    """
+    if not isinstance(data, Dataset) or not isinstance(data.examples, Windows) or data.changes:
         return list(data.first().x)
     stream, length = data.examples.stream, data.examples.length
     starts = data.examples.starts[data.places]
@@ -120,6 +123,15 @@ class NGram(GenerativeModel):
 
     def log_prob(self, x: Tensor, *, label: Tensor | None = None) -> Tensor:
         """[B] the exact log-probability of windows [B, L], in nats."""
+        return self._log_probs(x).sum(dim=1)
+
+    def log_prob_after(self, x: Tensor, known: Tensor) -> Tensor:
+        """[B] of all but the first `known` [B] tokens, given these."""
+        counted = torch.arange(x.shape[1], device=x.device) >= known[:, None]
+        return torch.where(counted, self._log_probs(x), 0.0).sum(dim=1)
+
+    def _log_probs(self, x: Tensor) -> Tensor:
+        """[B, L] of every token, given those before it."""
         lower = torch.full(x.shape, 1 / self.vocabulary, dtype=torch.float64)
         answer = torch.empty_like(lower)
         ending = torch.zeros_like(x)  # the number of the gram of the order below that ends at each token
@@ -135,7 +147,7 @@ class NGram(GenerativeModel):
             highest = slice(k - 1, k) if k < self.order else slice(k - 1, None)
             answer[:, highest] = often[:, highest]
             lower = after
-        return answer.log().sum(dim=1)
+        return answer.log()
 
     def draw(self, noise: Noise, asked: Conditions = NOTHING) -> Tensor:
         """[len(noise), L] token after token."""

@@ -39,6 +39,24 @@ class Sequences(Autoregressive):
         parameters = parameters.to(x.dtype) if x.is_floating_point() else parameters.float()
         return self.likelihood.log_prob(parameters, x.nan_to_num(0.0), counted)
 
+    def log_prob_after(self, x: Tensor, known: Tensor, *, label: Tensor | None = None) -> Tensor:
+        """[B] log p(the steps after the first `known` [B] | these), in nats, of ids (T,) and series (C, T).
+
+        A class that is not given is unknown too: log p(x) - log p(first steps), each over all classes.
+        """
+        after = (torch.arange(x.shape[-1], device=x.device) >= known.view(-1, *[1] * (x.ndim - 1))).expand_as(x)
+        seen = ~x.isnan()
+        if not self.labelled or label is not None:
+            return self._counted(x, self._vector(len(x), label), after & seen)
+        classes = torch.arange(self.spec.classes, device=x.device)[:, None].expand(-1, len(x))
+        vectors = [self._vector(len(x), one) for one in classes]
+        shares = self.class_log_shares(next(self.parameters()))
+        whole, first = (
+            (torch.stack([self._counted(x, vector, counted) for vector in vectors], dim=1) + shares).logsumexp(dim=1)
+            for counted in (seen, seen & ~after)
+        )
+        return whole - first
+
     def loss(self, batch: Batch) -> Terms:
         if batch.mask is not None:
             batch = batch.replace(x=torch.where(batch.mask, batch.x, torch.nan))
