@@ -13,7 +13,7 @@ from torch import Tensor
 
 from exnihilo.core import Batch, DataSpec, Noise, OptionError, Unsupported, create
 from exnihilo.models.energy import Restricted, RestrictedBoltzmannMachine
-from exnihilo.models.energy.machines import Bernoulli, Gaussian
+from exnihilo.models.energy.machines import Bernoulli, Gaussian, contrast
 from exnihilo.probability.chains import TorchChance
 
 BITS = DataSpec("vector", (4,), levels=2)
@@ -125,7 +125,9 @@ def test_the_closed_form_has_the_gradient_of_the_free_energies() -> None:
         for parameter in parameters:
             parameter.requires_grad_()
         positive, negative = torch.rand(7, 4), torch.rand(5, 4)
-        found = torch.autograd.grad(machine.gap(positive, negative), parameters)
+        v = torch.cat([positive, negative])
+        closed = machine.weighted_energy(v, machine.hidden(v).detach(), contrast(7, 5, v))
+        found = torch.autograd.grad(closed, parameters)
         gap = machine.free_energy(positive).mean() - machine.free_energy(negative).mean()
         torch.testing.assert_close(found, torch.autograd.grad(gap, parameters))
 
@@ -241,7 +243,7 @@ def test_persistent_chains_are_a_buffer_that_only_the_loss_moves() -> None:
     model = create("rbm", DIGITS, width=8, chains=7)
     x = DIGITS.from_levels(torch.randint(0, 17, (20, 1, 8, 8)))
     model.initialise(Examples(x))
-    assert dict(model.named_buffers())["negative.chains"].shape == (7, 64)
+    assert dict(model.named_buffers())["negative.chains"].shape == (7, 8)  # of the hidden units
     assert "negative.chains" not in model.state_dict()
     before = model.negative.chains.clone()
     assert 0 <= before.min() <= before.max() <= 1
@@ -250,7 +252,9 @@ def test_persistent_chains_are_a_buffer_that_only_the_loss_moves() -> None:
     terms = model.loss(Batch(x))
     assert terms["gap"].requires_grad
     assert not torch.equal(model.negative.chains, before)
-    assert len(model.negative.chains.unique()) > 20  # grey levels stay probabilities along the chains
+    ends = model.negatives(model.to_state(x))
+    assert ends.shape == (7, 64)
+    assert len(ends.unique()) > 20  # grey levels stay probabilities along the chains
 
 
 def test_one_sweep_from_data_is_contrastive_divergence() -> None:

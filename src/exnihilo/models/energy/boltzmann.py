@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from exnihilo.core import Noise
+from exnihilo.core import Batch, Noise, Terms
 from exnihilo.core.optimizers import OptimizerFactory, sgd
-from exnihilo.models.energy.machines import ENUMERABLE, Bernoulli, Gaussian, Restricted, Visible
+from exnihilo.models.energy.machines import ENUMERABLE, Bernoulli, Gaussian, Restricted, Visible, contrast
 from exnihilo.models.energy.negatives import Negative
 from exnihilo.models.energy.units import QUICK, BinaryUnits, BoltzmannModel, Mode, whole_precision
-from exnihilo.probability.chains import Chance, Kernel, LogEstimate, clamped
+from exnihilo.probability.chains import Chance, Kernel, LogEstimate, TorchChance, clamped
 
 
 class RestrictedBoltzmannMachine(BoltzmannModel):
@@ -88,10 +88,35 @@ class RestrictedBoltzmannMachine(BoltzmannModel):
         with whole_precision(state):
             return self.machine.free_energy(state.to(self.weight.dtype))
 
-    def gap(self, positive: Tensor, negative: Tensor) -> Tensor:
-        with whole_precision(positive):
-            dtype = self.weight.dtype
-            return self.machine.gap(positive.to(dtype), negative.to(dtype))
+    def starts(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.machine.hidden(self.to_state(x))
+
+    def loss(self, batch: Batch) -> Terms:
+        v = self.to_state(self.examples(batch.x))
+        with whole_precision(v):
+            machine = self.machine
+            both, h = self.phases(machine, v)
+            return {"gap": machine.weighted_energy(both, h, contrast(len(v), len(both) - len(v), v))}
+
+    @torch.no_grad()
+    def phases(self, machine: Restricted, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Visible units [N + M, D], data and then the ends of the chains, and what they expect of the hidden ones.
+
+        Chains are kept as the means of their hidden units, from which the next step draws: each is computed once, a
+        sweep is two matrix products. So the first draw of a step follows the weights before the last update.
+        """
+        h = machine.hidden(v)
+        chance, ends, means = TorchChance(), v, self.negative.start(h)
+        for _ in range(self.sweeps):
+            drive = chance.bernoulli(means) @ machine.weight.T
+            ends = machine.visible.mean(drive) if self.grey else machine.visible.draw(drive, chance)
+            means = machine.hidden(ends)
+        self.negative.keep(means)
+        return torch.cat([v, ends]), torch.cat([h, means])
+
+    def negatives(self, positive: Tensor) -> Tensor:
+        return self.phases(self.machine, positive)[0][len(positive) :]
 
     def kernel(self, state: Tensor, chance: Chance) -> Tensor:
         return self.machine.mean_sweep(state, chance) if self.grey else self.machine.sweep(state, chance)

@@ -74,7 +74,11 @@ class EnergyModel(GenerativeModel):
         batch = data.batch(0, min(len(data), INITIAL), 0)
         x = self.examples(batch.x.to(next(self.parameters()).device))
         self.settle(x)
-        self.negative.fill(self.to_state(x))
+        self.negative.fill(self.starts(x))
+
+    def starts(self, x: Tensor) -> Tensor:
+        """[N, S] of examples, where chains begin."""
+        return self.to_state(x)
 
     def loss(self, batch: Batch) -> Terms:
         positive = self.to_state(self.examples(batch.x))

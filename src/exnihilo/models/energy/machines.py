@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -159,23 +160,14 @@ class Restricted:
     def weighted_energy(self, v: Tensor, h: Tensor, shares: Tensor) -> Tensor:
         """sum_i shares_i E(v_i, h_i) of pairs that are held fixed, v [N, D], h [N, H].
 
-        From the moments sum_i shares_i v_i h_i^T alone: its gradient takes no backward pass through the machine.
+        From the moments sum_i shares_i v_i h_i^T alone: its gradient takes no backward pass through the machine. With h
+        = E[h | v] it is that of sum_i shares_i F(v_i), so with the shares of `contrast` <v h>- - <v h>+ (Hinton, 2010,
+        "A practical guide"); the values differ by the entropy of p(h | v), which does not change to first order.
         """
         with torch.no_grad():
             moments, means = (v * shares[:, None]).T @ h, shares @ h
         coupled = torch.dot(self.visible.coupling(self.weight).flatten(), moments.flatten())
         return self.visible.weighted_energy(v, shares) - coupled - torch.dot(self.hidden_bias, means)
-
-    def gap(self, positive: Tensor, negative: Tensor) -> Tensor:
-        """A scalar with the gradient of mean F(v+) - mean F(v-), v+ [N, D], v- [M, D].
-
-        <v h>- - <v h>+ with h = p(h | v): Hinton, 2010, "A practical guide", Eq. 5. The values differ by the entropy of
-        p(h | v), which does not change to first order.
-        """
-        with torch.no_grad():
-            v = torch.cat([positive, negative])
-            h = self.hidden(v)
-        return self.weighted_energy(v, h, contrast(len(positive), len(negative), v))
 
     def mean(self, h: Tensor) -> Tensor:
         """[B, D] E[v | h]."""
@@ -270,9 +262,13 @@ class Annealing:
 
 def contrast(positive: int, negative: int, like: Tensor) -> Tensor:
     """[N + M] shares by which a sum is the mean over N examples of the data minus the mean over M of the chains."""
-    shares = like.new_full((positive + negative,), 1 / positive)
-    shares[positive:] = -1 / negative
-    return shares
+    return _shares(positive, negative, like.dtype, like.device)
+
+
+@lru_cache(maxsize=64)  # asked for in every step
+def _shares(positive: int, negative: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    data = torch.full((positive,), 1 / positive, dtype=dtype, device=device)
+    return torch.cat([data, data.new_full((negative,), -1 / negative)])
 
 
 def refuse_enumeration(units: int, instead: str = "method=ais") -> None:

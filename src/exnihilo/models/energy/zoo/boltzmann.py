@@ -100,7 +100,7 @@ def rbm(
     return RestrictedBoltzmannMachine(
         data.shape,
         width,
-        Persistent(chains, data.size) if negative == "pcd" else Contrastive(),
+        Persistent(chains, width) if negative == "pcd" else Contrastive(),
         units=units,
         low=data.low,
         grey=units == "bernoulli" and data.levels != 2,
