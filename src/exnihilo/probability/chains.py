@@ -112,7 +112,7 @@ def annealed_importance(
 ) -> Tensor:
     """[M] log importance weights whose mean weight is Z_1 / Z_0 (annealed importance sampling).
 
-    Neal, 2001, Statistics and Computing 11, Eq. 3-5:  log w = sum_k f_{t_k}(x_{k-1}) - f_{t_{k-1}}(x_{k-1}), where
+    Neal, 2001, Statistics and Computing 11:  log w = sum_k f_{t_k}(x_{k-1}) - f_{t_{k-1}}(x_{k-1}), where
     x_k ~ kernel(t_k). log_density: f_t(x) [M], unnormalised, for t from 0 to 1; kernel: leaves exp(f_t) as it is;
     start: x_0 [M, ...] drawn exactly from exp(f_0); temperatures: from 0 to 1, increasing. Caution: too few
     temperatures underestimate Z without saying so; compare with twice as many.
@@ -128,7 +128,7 @@ def annealed_importance(
 def annealing_schedule(count: int) -> Tensor:
     """[count + 1] temperatures from 0 to 1, dense towards 1: 3 % up to 0.5, 28 % up to 0.9, the others up to 1.
 
-    The proportions of Salakhutdinov & Murray, 2008 (ICML), Section 4.
+    The proportions of Salakhutdinov & Murray, 2008 (ICML).
     """
     first, second = max(1, round(count * 500 / 14500)), max(1, round(count * 4000 / 14500))
     third = max(1, count - first - second)

@@ -33,7 +33,7 @@ def score_of(energy: Energy) -> Score:
 def shortened(score: Score, longest: float) -> Score:
     """The score, no longer than `longest` in any row: far from the density a Langevin chain then does not run away.
 
-    Roberts & Tweedie, 1996, Bernoulli 2(4), Section 1.4.2 (truncated drift).
+    Roberts & Tweedie, 1996, Bernoulli 2(4) (truncated drift).
     """
 
     def short(x: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def per_row(number: float | Tensor, x: Tensor) -> float | Tensor:
 class Langevin:
     """x' = x + (step / 2) score(x) + sqrt(step) z,  z ~ N(0, I): one step of the unadjusted Langevin algorithm.
 
-    Roberts & Tweedie, 1996, Bernoulli 2(4), Section 1.2. step: a number, or one for each row [B]. Caution: it leaves
+    Roberts & Tweedie, 1996, Bernoulli 2(4). step: a number, or one for each row [B]. Caution: it leaves
     the density only nearly as it is. N(0, 1) becomes N(0, 1 / (1 - step / 4)), and for step >= 4 / (largest curvature
     of the energy) the chain runs away.
     """
@@ -70,7 +70,7 @@ class Langevin:
 class HMC:
     """Hamiltonian Monte Carlo: momenta p ~ N(0, I), then `leaps` of length `step` that nearly keep H = E + |p|^2 / 2.
 
-    Neal, 2011, arXiv:1206.1901, Sections 2.3 and 3.2: the end is taken with probability min(1, exp(H before - H
+    Neal, 2011, arXiv:1206.1901: the end is taken with probability min(1, exp(H before - H
     after)), so exp(-E) stays exactly as it is; near 0.65 of the ends taken is best (Beskos et al., 2013,
     arXiv:1001.4460). step: a number, or one for each row [B]; an end that is not finite is not taken.
     """
@@ -95,8 +95,8 @@ class HMC:
 def mala(energy: Energy, step: float | Tensor) -> HMC:
     """The Metropolis-adjusted Langevin algorithm: a step of `Langevin`, taken or not so that exp(-E) stays exactly.
 
-    Roberts & Tweedie, 1996, Bernoulli 2(4), Section 1.4. It is Hamiltonian Monte Carlo with one leap of length
-    sqrt(step) (Neal, 2011, Section 5.2), where 0.57 of the steps should be taken.
+    Roberts & Tweedie, 1996, Bernoulli 2(4). It is Hamiltonian Monte Carlo with one leap of length
+    sqrt(step) (Neal, 2011), where 0.57 of the steps should be taken.
     """
     return HMC(energy, step**0.5, leaps=1)
 
@@ -106,7 +106,7 @@ def leapfrog(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(x, momentum, change [B] of the energy) after `leaps` of length `step`; with -momentum they lead back.
 
-    Neal, 2011, arXiv:1206.1901, Section 2.3; the energy with the momenta's changes by O(step^2).
+    Neal, 2011, arXiv:1206.1901; the energy with the momenta's changes by O(step^2).
     """
     step = per_row(step, x)
     before, gradient = slope(energy, x)
@@ -122,7 +122,7 @@ def leapfrog(
 def tuned(kernel: HMC, x: Tensor, steps: int, chance: Chance, *, target: float = 0.65) -> tuple[Tensor, HMC]:
     """The chains after `steps`, and the kernel with a step for each row at which `target` of its ends are taken.
 
-    Dual averaging (Hoffman & Gelman, 2014, JMLR 15, Section 3.2.1, with its constants), each chain by itself, so that
+    Dual averaging (Hoffman & Gelman, 2014, JMLR 15, with its constants), each chain by itself, so that
     no sample depends on another. Caution: while a step is still sought, the chain leaves nothing as it is.
     """
     log_step = torch.as_tensor(kernel.step).to(x).log().expand(len(x))
@@ -152,10 +152,9 @@ def annealed_langevin(
 ) -> Tensor:
     """`steps` of Langevin at every level of noise, of length rate * sigma^2; at the end the expected clean data.
 
-    Song & Ermon, 2019, arXiv:1907.05600, Algorithm 1; the end, x + sigma^2 score(x, sigma), is that of
+    Song & Ermon, 2019, arXiv:1907.05600; the end, x + sigma^2 score(x, sigma), is that of
     Jolicoeur-Martineau et al., 2021, arXiv:2009.05475. score(x, sigma): of the data plus N(0, sigma^2); sigmas:
-    falling; known, mask: entries where mask is True are held at `known`, with the noise of the level (2019,
-    Algorithm 2).
+    falling; known, mask: entries where mask is True are held at `known`, with the noise of the level (2019).
     """
     for sigma in sigmas:
 
@@ -174,7 +173,7 @@ def annealed_langevin(
 def annealing_rate(ratio: float, steps: int) -> float:
     """The `rate` of `annealed_langevin` after whose steps the variance is nearest to that of the level.
 
-    Song & Ermon, 2020, arXiv:2006.09011, Technique 4, for data at one point: in units of sigma^2 the variance begins
+    Song & Ermon, 2020, arXiv:2006.09011, for data at one point: in units of sigma^2 the variance begins
     at ratio^2, with ratio = (sigma before) / sigma, and goes to v = 1 / (1 - rate / 4) as
     v + (1 - rate / 2)^(2 steps) (ratio^2 - v).
     """

@@ -24,7 +24,7 @@ class RestrictedBoltzmannMachine(BoltzmannModel):
     is the free energy, hidden units summed out; `encode` is p(h | x), `decode` E[x | h]. The likelihood is exact where
     one layer has at most 20 units (real v: the hidden one); beyond that there is `log_partition` by annealed importance
     sampling. Grey levels are taken as the probabilities with which binary units are 1, in the data and along the chains
-    (Hinton, 2010, "A practical guide", Section 3): the machine is then no distribution over grey levels and has no
+    (Hinton, 2010, "A practical guide"): the machine is then no distribution over grey levels and has no
     likelihood of them.
 
     units: `bernoulli` takes x linearly from [low, 1] to [0, 1]; `gaussian` standardises x. grey: x has more than the
@@ -139,7 +139,7 @@ class RestrictedBoltzmannMachine(BoltzmannModel):
 
     @torch.no_grad()
     def settle(self, x: Tensor) -> None:
-        """Visible biases such that, unconnected, each unit has the mean of the data (Hinton, 2010, Section 8)."""
+        """Visible biases such that, unconnected, each unit has the mean of the data (Hinton, 2010)."""
         if self.units == "gaussian":
             x = x.flatten(1)
             self.data_mean.copy_(x.mean(dim=0))

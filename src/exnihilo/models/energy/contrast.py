@@ -26,7 +26,7 @@ class NoiseContrastive(GenerativeModel):
 
         min  -E log sigma(G(x)) - ratio E_q log(1 - sigma(G(x))),   G = log p(x) - log q(x) - log ratio.
 
-    Gutmann & Hyvarinen, 2010, AISTATS, Section 2; 2012, JMLR 13, Section 2. q is a Gaussian mixture fitted to the
+    Gutmann & Hyvarinen, 2010, AISTATS; 2012, JMLR 13. q is a Gaussian mixture fitted to the
     training data; network f: [B, *shape] -> [B, 1]; the constant c = `log_z` is learned as a parameter, and goes to log
     Z where f can tell the densities' ratio. `energy` is -log p(x) with that constant, so about normalised, not exactly:
     hence there is no `log_prob`. By how much it is not, `log_partition` estimates. Caution: noise unlike the data is

@@ -32,9 +32,9 @@ class DeepBoltzmannMachine(BoltzmannModel):
 
     Salakhutdinov & Hinton, 2009 (AISTATS). Layers of even number are independent given those of odd number and the
     other way round, so it is one restricted machine between the two (`machine`), whose sweeps, sums and annealed log Z
-    it uses. Stages: every level alone, its weights counted twice where a layer will come to be beyond it (their Section
-    2.3); then all, by mean-field means of the hidden units for the data and persistent chains for the model; last,
-    log Z is estimated and kept.
+    it uses. Stages: every level alone, its weights counted twice where a layer will come to be beyond it; then all, by
+    mean-field means of the hidden units for the data and persistent chains for the model; last, log Z is estimated and
+    kept.
 
     `log_prob` where layers of odd number have at most 14 units in all; else `log_prob_bound` is E_q[-E] + H(q) - log Z
     with q the mean-field solution, optimistic by what the estimate of log Z lacks (see `log_partition`). Grey levels

@@ -29,7 +29,7 @@ class Rule:
     def loss(self, model: BoltzmannMachine, v: Tensor) -> Terms:
         """grad -log p(v) = <x x^T>_model - <x x^T>_data, as the gradient of a scalar that is linear in W and b.
 
-        Ackley et al., 1985, Eq. 7; hidden units of the data are at their mean-field means.
+        Ackley et al., 1985; hidden units of the data are at their mean-field means.
         """
         with whole_precision(v), torch.no_grad():
             positive = model.complete(v)

@@ -24,7 +24,7 @@ Storage = Callable[[Tensor], Tensor]
 def hebbian(patterns: Tensor) -> Tensor:
     """W = (1 / N) sum_p s_p s_p^T without its diagonal, patterns [P, N] of -1 and 1.
 
-    Hopfield, 1982, PNAS 79, Eq. 2. Holds up to 0.138 N patterns that have nothing in common, fewer of others.
+    Hopfield, 1982, PNAS 79. Holds up to 0.138 N patterns that have nothing in common, fewer of others.
     """
     weight = patterns.T @ patterns / patterns.shape[1]
     return weight - weight.diag().diag()
@@ -129,14 +129,14 @@ class Hopfield(GenerativeModel):
 class ModernHopfield(GenerativeModel):
     """E(x) = -(1 / beta) log sum_p exp(beta s_p . x) + |x|^2 / 2 + constants;  x <- sum_p softmax_p(beta s_p . x) s_p.
 
-    Ramsauer et al., 2021, arXiv:2008.02217, Eq. 2 and 3: continuous states, capacity exponential in the dimension, and
+    Ramsauer et al., 2021, arXiv:2008.02217: continuous states, capacity exponential in the dimension, and
     one step of retrieval is attention. `reconstruct` retrieves until nothing moves, `impute` with the known entries
     held. exp(-beta E) is a mixture of Gaussians of variance 1 / beta about the patterns, so `log_prob` and samples are
     exact, without a chain.
 
     similarity: with `dot` patterns weigh exp(beta |s_p|^2 / 2) in that mixture, so the longest are retrieved whatever
     the cue, unless all are of one length, as the paper's normalised ones are; `euclidean` puts s_p . x - |s_p|^2 / 2 in
-    place of s_p . x, so that they weigh the same (Millidge et al., 2022, arXiv:2202.04557, Section 4).
+    place of s_p . x, so that they weigh the same (Millidge et al., 2022, arXiv:2202.04557).
     """
 
     patterns: Tensor  # [P, D]

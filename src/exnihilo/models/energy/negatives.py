@@ -21,7 +21,7 @@ class Negative(nn.Module):
 
 
 class Contrastive(Negative):
-    """Contrastive divergence: chains start at the data of the step (Hinton, 2002, Neural Computation 14, Eq. 2.5).
+    """Contrastive divergence: chains start at the data of the step (Hinton, 2002, Neural Computation 14).
 
     Fast and stable, but what the model believes far from the data is never seen, so its samples are worse.
     """
@@ -31,7 +31,7 @@ class Contrastive(Negative):
 
 
 class Persistent(Negative):
-    """Persistent chains: they go on where the last step left them (Tieleman, 2008, ICML, Section 3).
+    """Persistent chains: they go on where the last step left them (Tieleman, 2008, ICML).
 
     The chains are a buffer that only a resume needs, so it is not among the shared weights.
     """

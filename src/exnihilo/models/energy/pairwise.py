@@ -25,7 +25,7 @@ from exnihilo.probability.chains import (
 class Pairwise:
     """E(x) = -x^T W x / 2 - b . x,  x in {0, 1}^n, W symmetric with an empty diagonal.
 
-    Ackley, Hinton & Sejnowski, 1985, Cognitive Science 9, Eq. 1. Densities in nats, unnormalised unless they say
+    Ackley, Hinton & Sejnowski, 1985, Cognitive Science 9. Densities in nats, unnormalised unless they say
     otherwise. Units are updated one after the other, so a sweep takes n small steps.
     """
 

@@ -35,7 +35,7 @@ Dynamics = Callable[[Energy], Kernel]
 class Replay(Negative):
     """A buffer of chains that go on where they stopped; a share of those taken up is begun afresh, at N(0, I).
 
-    Du & Mordatch, 2019, arXiv:1903.08689, Section 3.2. They take chains at random, here each has its turn, so none is
+    Du & Mordatch, 2019, arXiv:1903.08689. They take chains at random, here each has its turn, so none is
     left behind for long. A chain lives for 1 / fresh turns on average. Only a resume needs the buffer, so it is not
     among the shared weights.
     """
@@ -229,7 +229,7 @@ class JointEnergyModel(DeepEnergyModel):
     """p(x, y) = exp(f_y(x)) N(x; m, diag s^2) / Z: the logits of a classifier are minus energies.
 
     log p(x, y) = log p(x) + log p(y | x), with f = -log sum_y exp f_y in p(x) and p(y | x) = softmax f_y: the loss is
-    that of an energy model, and the cross-entropy of known labels. Grathwohl et al., 2020, arXiv:1912.03263, Section 3.
+    that of an energy model, and the cross-entropy of known labels. Grathwohl et al., 2020, arXiv:1912.03263.
     network: [B, *shape] -> logits [B, classes]. Caution: samples of no class in particular are asked for by the
     classes' shares in the data, which are not quite those of the density that was learned.
     """

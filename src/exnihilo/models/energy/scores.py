@@ -34,7 +34,7 @@ def blurred(x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
 def implicit(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
     """|s|^2 / 2 + tr grad s, whose mean is that of |s - grad log p|^2 / 2 up to a constant.
 
-    Hyvarinen, 2005, JMLR 6, Theorem 1. Caution: the trace takes a pass of the network per entry of x.
+    Hyvarinen, 2005, JMLR 6. Caution: the trace takes a pass of the network per entry of x.
     """
     point = blurred(x, epsilon, sigma)
     return half_square(score(point)) + jacobian(score, point).diagonal(dim1=1, dim2=2).sum(dim=1)
@@ -43,7 +43,7 @@ def implicit(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
 def denoising(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
     """|s + epsilon / sigma|^2 / 2: to point back to x is, on average, to point along the blurred density's slope.
 
-    Vincent, 2011, Neural Computation 23(7), Section 4.
+    Vincent, 2011, Neural Computation 23(7).
     """
     return half_square(score(blurred(x, epsilon, sigma)) + epsilon / per_row(sigma, x))
 
@@ -51,7 +51,7 @@ def denoising(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor
 def sliced(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
     """v^T (grad s) v + (v^T s)^2 / 2 along a random direction v; its mean over v is that of `implicit`.
 
-    Song et al., 2019, arXiv:1905.07088, Section 3.1; v has signs for entries.
+    Song et al., 2019, arXiv:1905.07088; v has signs for entries.
     """
     s, trace, v = _along(score, blurred(x, epsilon, sigma))
     return trace + 0.5 * (v * s).flatten(1).sum(dim=1).square()
@@ -60,7 +60,7 @@ def sliced(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
 def sliced_vr(score: Score, x: Tensor, epsilon: Tensor, sigma: Tensor) -> Tensor:
     """v^T (grad s) v + |s|^2 / 2: sliced, with the mean over v taken where it is known, so that it varies less.
 
-    Song et al., 2019, arXiv:1905.07088, Section 3.1 (variance reduction).
+    Song et al., 2019, arXiv:1905.07088 (variance reduction).
     """
     s, trace, _ = _along(score, blurred(x, epsilon, sigma))
     return trace + half_square(s)
@@ -76,8 +76,8 @@ def _along(score: Score, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class ScoreModel(GenerativeModel):
     """Minimise the mean over levels of E sigma^2 matching(s(., sigma), x, epsilon, sigma).
 
-    Song & Ermon, 2019, arXiv:1907.05600, Eq. 6: s(x, sigma) is the score of the data blurred by N(0, sigma^2), on a
-    geometric ladder from the largest distance of two examples (Song & Ermon, 2020, arXiv:2006.09011, Technique 1) or
+    Song & Ermon, 2019, arXiv:1907.05600: s(x, sigma) is the score of the data blurred by N(0, sigma^2), on a
+    geometric ladder from the largest distance of two examples (Song & Ermon, 2020, arXiv:2006.09011) or
     `largest` down to `smallest`; `levels` = 1: of `smallest` alone, as in score matching before. Whatever the
     `matching`, samples come by annealed Langevin steps. network: (x, t [B]) -> shaped as x, t from 0 at the smallest
     level to 1. It corrects the score of the Gaussian N(m, d^2 I) with the data's mean and scale, which it starts as:

@@ -25,7 +25,7 @@ class Level(nn.Module):
     """One restricted machine of a stack, with its persistent chains: layers below [D] and above [H].
 
     up, down: how many times its weights count in that direction; 2 stands for the layer beyond, which a deep Boltzmann
-    machine will have there (Salakhutdinov & Hinton, 2009, Section 2.3). grey: below are means all along.
+    machine will have there (Salakhutdinov & Hinton, 2009). grey: below are means all along.
     """
 
     def __init__(self, below: int, above: int, chains: int, *, up: float = 1, down: float = 1, grey: bool = False):
@@ -68,7 +68,7 @@ class Level(nn.Module):
         """Starting values from states v [N, D] of the layer below, and chains that begin there.
 
         On top of a level that is trained, it starts as that one upside down: then the two make the same p(v), and the
-        bound on it can only rise (Hinton, Osindero & Teh, 2006, Section 4). Units that there are more of start with
+        bound on it can only rise (Hinton, Osindero & Teh, 2006). Units that there are more of start with
         small weights; where there are fewer, it starts like any machine.
         """
         if lower is not None and len(lower.below_bias) <= len(self.above_bias):
@@ -85,9 +85,8 @@ class DeepBeliefNet(GenerativeModel):
     """p(v, h_1, ..., h_L) = p(v | h_1) ... p(h_{L-2} | h_{L-1}) p(h_{L-1}, h_L), the last a restricted machine.
 
     Hinton, Osindero & Teh, 2006, Neural Computation 18. Stages: every level learns as a restricted machine on what the
-    one below infers; then all learn together by the up-down algorithm (their appendix B): with recognition weights of
-    their own, the way up teaches the way down and back, and the top goes on with its chains. Last, log Z of the top is
-    estimated and kept.
+    one below infers; then all learn together by the up-down algorithm: with recognition weights of their own, the way
+    up teaches the way down and back, and the top goes on with its chains. Last, log Z of the top is estimated and kept.
 
     `log_prob_bound` is E_q[log p(v, h) - log q(h | v)] with h_L summed out, tighter with k draws; its log Z is exact
     where the top has a layer of at most 20 units, else estimated, which makes it optimistic by what `log_partition`
@@ -296,7 +295,7 @@ class DeepBeliefNet(GenerativeModel):
     def impute(self, x: Tensor, mask: Tensor, *, seed: int = 0, sweeps: int = 200) -> Tensor:
         """Metropolis-within-Gibbs: hidden states are proposed upwards and taken or not, then the gaps are drawn anew.
 
-        Mattei & Frellsen, 2018, arXiv:1802.04826, Algorithm 2: the acceptance makes up for what the way up gets wrong,
+        Mattei & Frellsen, 2018, arXiv:1802.04826: the acceptance makes up for what the way up gets wrong,
         so the chain has p(gaps | known) as its limit.
         """
         check_mask(x, mask)

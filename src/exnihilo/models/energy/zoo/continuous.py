@@ -69,7 +69,7 @@ def dynamics_for(data: DataSpec, kernel: KernelName, step: float) -> Dynamics:
 
 
 def clipped_adam(rate: float) -> OptimizerFactory:
-    """Adam without momentum, because the chains that it chases follow it; Du & Mordatch, 2019, Appendix A.3."""
+    """Adam without momentum, because the chains that it chases follow it; Du & Mordatch, 2019."""
     return adam(rate, betas=(0.0, 0.999), clip=1.0, schedule=cosine(warmup=0.03, hold=0.3))
 
 
