@@ -64,7 +64,7 @@ FLOWS: dict[str, tuple[str, dict[str, object]]] = {
     "glow": ("glow", {"depth": 3}),
     "maf": ("maf", {"depth": 2}),
     "iaf": ("iaf", {"depth": 2}),
-    "nsf": ("nsf", {"depth": 2}),
+    "nsf": ("nsf", {"transform": "coupling", "depth": 2}),
     "nsf_autoregressive": ("nsf", {"transform": "autoregressive", "depth": 2}),
     "flow_pp": ("flow_pp", {"depth": 2}),
     "residual_flow": ("residual_flow", {"blocks": 2}),

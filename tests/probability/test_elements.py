@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from exnihilo.probability.elements import Additive, Affine, ElementMap, LogisticMixture, Shrink
+from exnihilo.probability.elements import Additive, Affine, ElementMap, InTurn, LogisticMixture, Shrink
 from exnihilo.probability.roots import rising_root
 from exnihilo.probability.splines import RationalQuadratic
 
@@ -20,6 +20,7 @@ ELEMENTS: dict[str, ElementMap] = {
     "shrink": Shrink(),
     "mixture": LogisticMixture(3),
     "spline": RationalQuadratic(5, 2.0),
+    "moved_spline": InTurn(Affine(), RationalQuadratic(5, 2.0)),
 }
 every = pytest.mark.parametrize("name", ELEMENTS)
 

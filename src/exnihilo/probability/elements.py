@@ -92,6 +92,28 @@ class Shrink(ElementMap):
         return y * self._log_slope(raw).neg().exp() - shift
 
 
+class InTurn(ElementMap):
+    """y = second(first(x)); parameters: those of the first, then those of the second."""
+
+    def __init__(self, first: ElementMap, second: ElementMap):
+        super().__init__()
+        self.first, self.second = first, second
+        self.count = first.count + second.count
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        return parameters[:, : self.first.count], parameters[:, self.first.count :]
+
+    def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        one, two = self._split(parameters)
+        x, log_slope = self.first(x, one)
+        y, log_rise = self.second(x, two)
+        return y, log_slope + log_rise
+
+    def inverse(self, y: Tensor, parameters: Tensor) -> Tensor:
+        one, two = self._split(parameters)
+        return self.first.inverse(self.second.inverse(y, two), one)
+
+
 class LogisticMixture(ElementMap):
     """y = logit(F(x)) exp(a) + b, F = sum_k w_k sigmoid((x - m_k) / s_k) the distribution function of a mixture.
 

@@ -91,21 +91,23 @@ class InvertibleLinear(Bijection):
 class Whitening(InvertibleLinear):
     """The linear map of vectors that at the start makes what it is initialised on uncorrelated, of variance 1.
 
-    W = C^-1 with C C^T the covariance (Cholesky): lower triangular, so L and U are at hand. floor: added to the
-    variances, for entries that are (nearly) sums of others.
+    W = C^-1 with C C^T the covariance (Cholesky): lower triangular, so L and U are at hand. Of N examples with D
+    entries the covariances count N / (N + D), lest chance be taken for a law; variances count fully.
     """
 
-    def __init__(self, size: int, floor: float = 1e-6):
+    def __init__(self, size: int):
         super().__init__(size, rotation=False)
-        self.floor = floor
 
     @torch.no_grad()
     def initialise(self, x: Tensor, vector: Tensor | None = None) -> None:
-        eye = torch.eye(x.shape[1], dtype=torch.float64, device=x.device)
-        factor = torch.linalg.cholesky(torch.cov(x.double().T, correction=0).view_as(eye) + self.floor * eye)
-        matrix = torch.linalg.solve_triangular(factor, eye, upper=False)
+        count, size = x.shape
+        spread = x.double() - x.double().mean(dim=0)
+        covariance = spread.T @ spread / count
+        covariance = torch.lerp(covariance.diagonal().diag(), covariance, count / (count + size))
+        eye = torch.eye(size, dtype=torch.float64, device=x.device)
+        matrix = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), eye, upper=False)
         diagonal = matrix.diagonal()
-        self.order.copy_(torch.arange(len(eye)))
+        self.order.copy_(torch.arange(size))
         self.sign.fill_(1.0)
         self.log_diagonal.copy_(diagonal.log())
         self.lower.copy_((matrix / diagonal).tril(-1))
