@@ -79,7 +79,7 @@ def ffjord(
     *,
     width: Annotated[int, 8, 4096] = 64,
     depth: Annotated[int, 1, 16] = 2,
-    steps: Annotated[int, 1, 1000] = 8,
+    steps: Annotated[int, 1, 1000] = 4,
     solver: Solver = "rk4",
 ) -> Flow:
     """Data flow into noise along a learned vector field; the log-density changes by its divergence.
@@ -92,4 +92,4 @@ def ffjord(
     """
     field = Field(data.size, width, depth)
     maps = [Flat(data.shape), Whitening(data.size), Continuous(field, steps=steps, solver=solver)]
-    return flow_of(data, maps)
+    return flow_of(data, maps, rate=2.5e-3)
