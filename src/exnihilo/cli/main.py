@@ -15,6 +15,7 @@ from exnihilo.cli import (
     compress,
     data,
     detect,
+    edit,
     evaluate,
     forecast,
     impute,
@@ -22,6 +23,7 @@ from exnihilo.cli import (
     models,
     project,
     represent,
+    restore,
     sample,
     show,
     train,
@@ -74,9 +76,9 @@ def start(
 
 for verb in (
     compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, traverse.traverse,
-    interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute, forecast.forecast,
-    detect.detect, attack.attack, represent.represent, balance.balance, compress.compress, compress.decompress,
-    models.models, show.show,
+    interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute, restore.restore, edit.edit,
+    forecast.forecast, detect.detect, attack.attack, represent.represent, balance.balance, compress.compress,
+    compress.decompress, models.models, show.show,
 ):  # fmt: skip
     app.command()(verb)
 

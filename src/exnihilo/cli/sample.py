@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +15,10 @@ from exnihilo.cli.parameters import Json, RunPath, Seed, Threads, pairs
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from exnihilo.core import DataSpec
+    from exnihilo.core import DataSpec, GenerativeModel
 
+
+PATHS = 8  # samples whose way from noise is shown
 
 Place = Annotated[
     Path | None,
@@ -44,6 +46,12 @@ def sample(
         str | None, typer.Option(help="A prompt for models of text, which they go on from, up to a window in all.")
     ] = None,
     o: SamplingOptions = None,
+    path: Annotated[
+        Path | None,
+        typer.Option(
+            "--path", metavar="FILE.png", help="A picture of the way from noise to the first samples, of denoisers."
+        ),
+    ] = None,
     density: Annotated[
         bool,
         typer.Option("--density", help="Fit a density to the codes of the run's data first, for models without one."),
@@ -56,6 +64,8 @@ def sample(
     Sample 7 of seed 0 is the same however many are drawn.
 
         exnihilo sample runs/ddpm -n 64 -o steps=50 --out samples.png
+
+        exnihilo sample runs/ddpm -n 8 --path path.png
 
         exnihilo sample runs/vae -n 1000 --label setosa --out samples.csv
 
@@ -71,12 +81,16 @@ def sample(
 
     record = RunFolder(run).record()
     model = xn.load(run)
-    n = n if n is not None else 64 if text is None else 1
-    prompt = _prompt(model.spec, text, n, out)
+    n = n if n is not None else 1 if text is not None else 64 if path is None or out is not None else PATHS
+    prompt = _prompt(model.spec, text, n, out, path)
+    if path is not None:
+        model.require("denoise")
     with use_threads(threads or record["threads"]):
         if density:
             model = with_density(model, load_source(record, None, None))
         x = model.sample(n, seed=seed, label=label, text=prompt, **pairs(o, "-o"))
+        if path is not None:
+            _save_path(model, path, min(n, PATHS), {"seed": seed, "label": label, **pairs(o, "-o")}, record["weights"])
     asked = {"label": label, "text": text, "density": density or None}
     facts = {
         "recipe": record["recipe"],
@@ -88,19 +102,35 @@ def sample(
     if text and not model.spec.decode(x[:1])[0].startswith(text):
         remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
     files = [] if out is None else save_samples(model.spec, x, out, metadata=facts)
+    texts = model.spec.decode(x) if out is None and model.spec.kind == "text" else None
     if json:
-        print_json({"files": files, **({} if out else {"texts": model.spec.decode(x)}), **facts})
-    elif out is None:
-        print(joined_texts(model.spec.decode(x)))
-    else:
+        print_json({"files": files, **({"texts": texts} if texts else {}), **({"path": path} if path else {}), **facts})
+    elif texts is not None:
+        print(joined_texts(texts))
+    elif out is not None:
         print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")
 
 
-def _prompt(spec: DataSpec, text: str | None, n: int, out: Path | None) -> Tensor | None:
+def _save_path(model: GenerativeModel, path: Path, n: int, asked: dict[str, Any], weights: str) -> None:
+    """The picture of the way to the first n samples."""
+    from exnihilo.data.render import save_picture
+    from exnihilo.evaluation.denoising import POINTS, denoising_path
+
+    way = denoising_path(model, n if model.spec.kind == "image" else POINTS, **asked)
+    save_picture(way.picture(model.spec), path, {"recipe": model.recipe, "sampling": dumps(asked), "weights": weights})
+    remark(f"The way from noise: {path}")
+
+
+def _prompt(spec: DataSpec, text: str | None, n: int, out: Path | None, path: Path | None) -> Tensor | None:
     """[n, P] the ids of a prompt, the same for all samples; an OptionError for what only texts take."""
     from exnihilo.core import OptionError
+    from exnihilo.evaluation.denoising import check_shown
 
-    if out is None and spec.kind != "text":
+    if path is not None:
+        check_shown(spec)  # before the work
+        if path.suffix.lower() != ".png":
+            raise OptionError(f"--path {path} is not allowed. It takes a file that ends in .png.")
+    if out is None and spec.kind != "text" and path is None:
         raise OptionError(f"Samples of {spec.kind} data need a place: --out PATH.")
     if text is None:
         return None

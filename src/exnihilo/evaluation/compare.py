@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from exnihilo.core import Data, ExnihiloError, RunError, create
 from exnihilo.evaluation.baselines import Histogram, UniformLevels, UniformNoise, real_data
+from exnihilo.evaluation.denoising import DenoisingPath
 from exnihilo.evaluation.evaluate import Result, digest, evaluate
 from exnihilo.evaluation.lineup import Entry, line_up
 from exnihilo.evaluation.ngrams import NGram, runs_of
@@ -104,11 +105,13 @@ class Comparison:
                 result = Result.from_json(record["result"])
                 tensors = load_file(pictures)
                 result.samples, result.neighbours = tensors.get("samples"), tensors.get("neighbours")
+                result.way = DenoisingPath.of(tensors)
                 return result
         result = evaluate(run.model, self.data, seed=self.seed, reference=self.reference)
         result.name = name
         stored.parent.mkdir(exist_ok=True)
         shown = {"samples": result.samples, "neighbours": result.neighbours}
+        shown |= result.way.tensors() if result.way is not None else {}
         write_atomic(pictures, dump({name: tensor for name, tensor in shown.items() if tensor is not None}))
         write_atomic(stored, json.dumps({"key": key, "result": result.to_json()}, indent=1).encode())
         return result

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from exnihilo.core import Data, DataError, DataSpec, Findings, GenerativeModel, TrainingError
 from exnihilo.evaluation import coverage, distances, memorisation
+from exnihilo.evaluation.denoising import POINTS, DenoisingPath, denoising_path, is_shown
 from exnihilo.evaluation.likelihood import EXAMPLES, GAP_EXAMPLES, bound_parts, likelihood
 from exnihilo.evaluation.modes import conditional_accuracy, mode_values
 from exnihilo.evaluation.normalisers import estimated_values
@@ -26,6 +27,7 @@ from exnihilo.evaluation.value import Value, exactly
 
 KEPT = 5000  # samples kept for their nearest neighbours
 SHOWN, SCATTERED = 64, 500
+SHOWN_WAYS = 3  # pictures whose way from noise is kept
 RECONSTRUCTED = 256
 
 
@@ -38,6 +40,7 @@ class Result:
     notes: list[str] = field(default_factory=list)
     samples: Tensor | None = None  # [<= 64, *shape], the first ones, not chosen
     neighbours: Tensor | None = None  # the training example nearest to each
+    way: DenoisingPath | None = None  # from noise to the first samples, of denoisers
     findings: Findings | None = None  # of a look into the model, where there is anything to look at
 
     def __getitem__(self, key: str) -> Value:
@@ -130,6 +133,8 @@ def evaluate(
     result.values |= estimated_values(model, test, protocol, seed=seed)
     if "reconstruct" in model.capabilities and _compresses(model, test.x[:1]):
         result.values["reconstruction"] = _reconstruction(model, test.x, protocol)
+    if {"sample", "denoise"} <= set(model.capabilities) and is_shown(model.spec):
+        result.way = denoising_path(model, SHOWN_WAYS if model.spec.kind == "image" else POINTS, seed=seed)
     result.findings = model.findings(test, seed=seed)
     if result.findings is not None:
         result.notes += result.findings.messages

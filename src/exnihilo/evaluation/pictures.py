@@ -181,6 +181,11 @@ def samples(spec: DataSpec, result: Result) -> Any | None:
     return None if result.samples is None else picture(spec, result.samples, columns=COLUMNS)
 
 
+def way(spec: DataSpec, result: Result) -> Any | None:
+    """The way of the first samples from noise; None where the model does not denoise."""
+    return None if result.way is None else result.way.picture(spec)
+
+
 def passages(spec: DataSpec, result: Result) -> list[str]:
     """The first sampled texts, not chosen, cut where they are long; nothing of other data."""
     if spec.kind != "text" or result.samples is None:

@@ -158,7 +158,11 @@ class Report:
         for row in self.ordered:
             if row.result is None:
                 continue
-            for sheet, make in (("samples", pictures.samples), ("neighbours", pictures.neighbours)):
+            for sheet, make in (
+                ("samples", pictures.samples),
+                ("neighbours", pictures.neighbours),
+                ("way", pictures.way),
+            ):
                 image = make(spec, row.result)
                 images[f"{sheet}-{_file_name(row.name)}"] = None if image is None else pictures.as_png(image)
         return {name: content for name, content in images.items() if content is not None}
@@ -177,7 +181,7 @@ class Report:
                 for row in self.ordered
                 if f"{sheet}-{_file_name(row.name)}" in inside
             ]
-            for sheet in ("samples", "neighbours")
+            for sheet in ("samples", "neighbours", "way")
         }
         if self.reference.data.spec.kind == "text":
             sheets["samples"] = []  # they stand in the page as what they are

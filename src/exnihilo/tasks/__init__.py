@@ -6,6 +6,7 @@ from exnihilo.tasks.balance import Balanced, balance, group_accuracy, group_figu
 from exnihilo.tasks.classes import only_classes, without_classes
 from exnihilo.tasks.compress import Compressed, compress, compress_text, decompress, decompress_text
 from exnihilo.tasks.detect import Detected, detect, rows_of_table
+from exnihilo.tasks.edit import Edited, edit
 from exnihilo.tasks.forecast import Forecast, forecast, forecast_ahead
 from exnihilo.tasks.gaps import hide, with_gaps
 from exnihilo.tasks.impute import Filled, fill, impute
@@ -13,12 +14,13 @@ from exnihilo.tasks.judged import Judged
 from exnihilo.tasks.noise_attacks import fgsm, iterative, universal
 from exnihilo.tasks.rareness import Rareness, auroc, average_precision
 from exnihilo.tasks.represent import initialise, represent
+from exnihilo.tasks.restore import Restored, restore
 from exnihilo.tasks.tables import FilledTable, fill_table
 
 __all__ = [
-    "Attacked", "Balanced", "Compressed", "Detected", "Filled", "FilledTable", "Forecast", "Judged", "Rareness",
-    "Scorer", "attack", "attackable", "auroc", "average_precision", "balance", "compress", "compress_text",
-    "decompress", "decompress_text", "detect", "fgsm", "fill", "fill_table", "forecast", "forecast_ahead",
-    "group_accuracy", "group_figures", "hide", "impute", "initialise", "iterative", "only_classes", "represent",
-    "rows_of_table", "scores_of", "universal", "with_gaps", "without_classes",
+    "Attacked", "Balanced", "Compressed", "Detected", "Edited", "Filled", "FilledTable", "Forecast", "Judged",
+    "Rareness", "Restored", "Scorer", "attack", "attackable", "auroc", "average_precision", "balance", "compress",
+    "compress_text", "decompress", "decompress_text", "detect", "edit", "fgsm", "fill", "fill_table", "forecast",
+    "forecast_ahead", "group_accuracy", "group_figures", "hide", "impute", "initialise", "iterative", "only_classes",
+    "represent", "restore", "rows_of_table", "scores_of", "universal", "with_gaps", "without_classes",
 ]  # fmt: skip

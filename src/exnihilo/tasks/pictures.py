@@ -72,12 +72,12 @@ def residual_picture(detected: Detected) -> Any:
     count = min(SHOWN, len(order) // 2) or 1
     chosen = torch.cat([order[:count], order[len(order) - min(count, len(order) - count) :]])
     x = detected.x[chosen]
-    rows = {"as given": _colour(as_bytes(detected.spec, x))}
+    rows = {"as given": coloured(as_bytes(detected.spec, x))}
     if detected.rebuilt is not None:
         rebuilt = detected.rebuilt[chosen]
         off = (x - rebuilt).abs().mean(dim=1) / 2  # of the range from black to white
         top = max(float(off.max()), 1e-6)
-        rows["rebuilt"] = _colour(as_bytes(detected.spec, rebuilt.clamp(-1, 1)))
+        rows["rebuilt"] = coloured(as_bytes(detected.spec, rebuilt.clamp(-1, 1)))
         rows[f"residual\npale = {top:.2f}\nof the range"] = _heat((off / top).numpy())
     notes = [detected.rareness.words(float(score)) for score in detected.scores[chosen]]
     notes = [note.replace("rarer than ", "rarer than\n") for note in notes]
@@ -86,9 +86,7 @@ def residual_picture(detected: Detected) -> Any:
         colours = [RED if odd else BLUE for odd in detected.anomalous[chosen].tolist()]
     legend = "" if detected.anomalous is None else " (red: anomalous, blue: normal)"
     title = f"{detected.recipe}, {detected.score}: the most anomalous, left, and the most normal, right{legend}"
-    return _sheet(
-        list(rows.values()), list(rows), [[], *[[]] * (len(rows) - 2), notes], colours, title, gap_after=count
-    )
+    return sheet(list(rows.values()), list(rows), [[], *[[]] * (len(rows) - 2), notes], colours, title, gap_after=count)
 
 
 def attack_picture(attacked: Attacked) -> Any:
@@ -111,13 +109,13 @@ def _attacked_grid(attacked: Attacked) -> Any:
         right.append(best.indices == attacked.label[order])
     colours = [[GREEN if fine else RED for fine in flags.tolist()] for flags in right]
     rows = [
-        _colour(as_bytes(attacked.spec, x)),
-        _colour(np.round((noise.clamp(-1, 1).movedim(1, -1).numpy() + 1) * 127.5).astype(np.uint8)),
-        _colour(as_bytes(attacked.spec, adverse)),
+        coloured(as_bytes(attacked.spec, x)),
+        coloured(np.round((noise.clamp(-1, 1).movedim(1, -1).numpy() + 1) * 127.5).astype(np.uint8)),
+        coloured(as_bytes(attacked.spec, adverse)),
     ]
     labels = ["as given", f"noise\n× {1 / attacked.eps:.3g},\ngrey = none", "attacked"]
     title = f"{attacked.how}, at most {attacked.eps:g} of the range from black to white (green: named rightly)"
-    return _sheet(rows, labels, [captions[0], [], captions[1]], [colours[0], [], colours[1]], title)
+    return sheet(rows, labels, [captions[0], [], captions[1]], [colours[0], [], colours[1]], title)
 
 
 def _attacked_points(attacked: Attacked) -> Any:
@@ -140,7 +138,7 @@ def _attacked_points(attacked: Attacked) -> Any:
 # -- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _sheet(
+def sheet(
     rows: Sequence[np.ndarray],
     labels: Sequence[str],
     captions: Sequence[Sequence[str]],
@@ -177,7 +175,7 @@ def _sheet(
     return _image(figure)
 
 
-def _colour(pictures: np.ndarray) -> np.ndarray:
+def coloured(pictures: np.ndarray) -> np.ndarray:
     """(N, H, W[, 1 or 3]) bytes -> (N, H, W, 3)."""
     pictures = pictures[..., None] if pictures.ndim == 3 else pictures
     return np.repeat(pictures, 3, axis=-1) if pictures.shape[-1] == 1 else pictures
