@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from exnihilo.core import DataSpec, adamw, cosine
 from exnihilo.core.optimizers import OptimizerFactory
+from exnihilo.nets.layers import Fourier
 from exnihilo.nets.mlp import ResidualMLP
 from exnihilo.nets.patches import filled
-from exnihilo.nets.time_embedding import TimeEmbedding
+from exnihilo.nets.time_embedding import TimeEmbedding, TimeFeatures
 from exnihilo.nets.unet import UNet
 
 #: Kinds of data that `timed_network` takes.
@@ -57,16 +58,23 @@ def _sizes(data: DataSpec, width: int) -> tuple[int, int]:
 
 
 def timed_network(
-    data: DataSpec, width: int, depth: int = 1, attention: int = 0, *, inputs: int = 1, outputs: int = 1
+    data: DataSpec,
+    width: int,
+    depth: int = 1,
+    attention: int = 0,
+    *,
+    inputs: int = 1,
+    outputs: int = 1,
+    features: TimeFeatures = Fourier,
 ) -> TimedNetwork:
     """A U-Net of `width` channels at full resolution, twice that on patches and series; or 16 * width hidden units.
 
     depth: residual blocks per level of the U-Net, or a quarter of those of the fully connected network. inputs,
-    outputs: how many times the channels of the data it takes and makes, [B, outputs * C, ...].
+    outputs: how many times the channels of the data it takes and makes, [B, outputs * C, ...]. features: of the time.
     """
     patch, channels = _sizes(data, width)
     vector = 4 * (channels if patch else width)
-    embedding = TimeEmbedding(data.classes, len(data.attributes), vector)
+    embedding = TimeEmbedding(data.classes, len(data.attributes), vector, features)
     if not patch:
         body = ResidualMLP(data.shape, channels, 4 * depth, vector, inputs=inputs, outputs=outputs)
         return TimedNetwork(body, embedding)

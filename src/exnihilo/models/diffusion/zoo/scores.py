@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec, recipe
@@ -12,6 +13,8 @@ from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer,
 from exnihilo.models.diffusion.predictions import preconditioned, predict_noise, scaled_noise
 from exnihilo.models.diffusion.times import discrete, from_least, log_normal
 from exnihilo.models.diffusion.weightings import evenly, likelihood, unit_variance
+from exnihilo.nets.layers import Fourier, RandomFourier
+from exnihilo.nets.time_embedding import TimeFeatures
 from exnihilo.probability.learned_paths import NoiseLadder
 from exnihilo.probability.paths import Path, Plain, SubVariancePreserving, VarianceExploding, VariancePreserving
 
@@ -21,6 +24,9 @@ SDES: dict[str, Callable[[], Path]] = {
     "sub_vp": SubVariancePreserving,
     "ve": lambda: VarianceExploding(high=None),
 }
+#: Of the random frequencies with which the exploding path's network sees its time; the paper's 16 of the logarithm of
+#: the noise level, of which the time spans about 7.
+FREQUENCIES = 110.0
 
 
 @recipe(
@@ -81,8 +87,9 @@ def score_sde(
     data in levels, learn them spread over their steps, so that the model states a likelihood; samples are then noisier.
     """
     path = SDES[sde]()
+    features: TimeFeatures = partial(RandomFourier, scale=FREQUENCIES) if sde == "ve" else Fourier
     model = ContinuousDiffusion(
-        timed_network(data, width, depth, attention),
+        timed_network(data, width, depth, attention, features=features),
         path,
         scaled_noise(_deviation(data)) if sde == "ve" else predict_noise,
         from_least(path.least),
