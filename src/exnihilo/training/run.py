@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -267,6 +268,29 @@ def _announce(trainer: Trainer, resumed: int) -> None:
         seconds = steps * turn_seconds(trainer.model, train, torch.get_num_threads())
         length = f"{steps} steps, about {clock(max(seconds, 1))} min"
     watcher.say(f"{weights:,} parameters, about {memory:.0f} MB to train, {length}")
+
+
+def save_model(model: GenerativeModel, out: str | Path, *, source: str, card: str) -> dict[str, Any]:
+    """A model that was not trained here, such as one read from another library's files, as a finished run of no rounds.
+
+    source: where it comes from, in the place of the data; card: the text of README.md. Returns the record. A RunError
+    if the folder holds anything.
+    """
+    folder = RunFolder(out)
+    folder.refuse_foreign()
+    if folder.exists():
+        raise RunError(f"{folder.path} holds a run. Name a new folder: --out DIR.")
+    origin: Any = SimpleNamespace(source=source, options={}, fingerprint=None)
+    record = describe(model, origin, Budget(steps=1), 0, Hardware("cpu"), 1)
+    record |= {"status": "finished", "budget": {"steps": 0}, "rounds": [0], "seconds": 0.0, "kept": None}
+    record |= {
+        "threads": torch.get_num_threads(),
+        "warnings": [],
+        "weights": folder.save_weights(shared_tensors(model)),
+    }
+    (folder.path / "README.md").write_text(card)
+    folder.write_record(record)
+    return record
 
 
 def load_model(folder: str | Path) -> GenerativeModel:

@@ -154,7 +154,7 @@ class Diffusion(GenerativeModel):
         asked: Conditions = NOTHING,
         *,
         guidance: float = 0.0,
-        until: float = 1.0,
+        guidance_until: float = 1.0,
         rescale: float = 0.0,
         threshold: Literal["static", "dynamic", "none"] = "static",
     ) -> Denoise:
@@ -164,7 +164,9 @@ class Diffusion(GenerativeModel):
                 f"guidance={guidance:g} needs a model of labelled data; {self.recipe} was trained without labels. Leave"
                 " guidance out, or train on data with labels (`exnihilo data SOURCE` shows them)."
             )
-        denoise = classifier_free(self.denoise, guidance, asked.label, asked.attributes, until=until, rescale=rescale)
+        denoise = classifier_free(
+            self.denoise, guidance, asked.label, asked.attributes, until=guidance_until, rescale=rescale
+        )
         return self.within(denoise, threshold)
 
     def within(self, denoise: Denoise, threshold: Literal["static", "dynamic", "none"]) -> Denoise:
@@ -221,7 +223,9 @@ class Diffusion(GenerativeModel):
         exaggerate what label and attributes change, 0 = not at all, at times up to guidance_until; rescale, threshold:
         remedies for strong guidance.
         """
-        denoise = self.denoiser(asked, guidance=guidance, until=guidance_until, rescale=rescale, threshold=threshold)
+        denoise = self.denoiser(
+            asked, guidance=guidance, guidance_until=guidance_until, rescale=rescale, threshold=threshold
+        )
         times = self.grid(steps, solver, spacing)
         return solve(self.sampler(solver, eta), denoise, self.path, self.prior(noise), times, noise)
 

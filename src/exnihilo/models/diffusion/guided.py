@@ -119,8 +119,8 @@ class GuidedDiffusion(LearnedVariance):
     ) -> Tensor:
         """As of the base; classifier_guidance: how far the classifier pushes samples to their class, 0 = not at all."""
         denoise = self.denoiser(
-            asked, classifier_guidance=classifier_guidance, guidance=guidance, until=guidance_until, rescale=rescale,
-            threshold=threshold,
+            asked, classifier_guidance=classifier_guidance, guidance=guidance,
+            guidance_until=guidance_until, rescale=rescale, threshold=threshold,
         )  # fmt: skip
         times = self.grid(steps, solver, spacing)
         return solve(self.sampler(solver, eta), denoise, self.path, self.prior(noise), times, noise)

@@ -20,6 +20,8 @@ from exnihilo.probability.transitions import curves
 if TYPE_CHECKING:
     from exnihilo.models.diffusion.family import Diffusion
 
+#: Options of `draw` that say which way is walked; the others say how the denoiser is guided.
+WALK = ("steps", "solver", "spacing", "eta")
 #: Steps that are gone back at once.
 JUMP = 10
 
@@ -65,13 +67,7 @@ def redraw(
     sampler = model.sampler(options["solver"], options["eta"])
     start = time_of_strength(model, strength)
     times = model.grid(options["steps"], options["solver"], options["spacing"], start)
-    denoise = model.denoiser(
-        asked,
-        guidance=options["guidance"],
-        until=options["guidance_until"],
-        rescale=options["rescale"],
-        threshold=options["threshold"],
-    )
+    denoise = model.denoiser(asked, **{name: value for name, value in options.items() if name not in WALK})
     state = model.prior(noise)
     if strength < 1:
         alpha, sigma = curves(model.path, times[0])
