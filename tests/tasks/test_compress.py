@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,18 @@ import torch
 
 from exnihilo.core import DataError, Unsupported, create
 from exnihilo.data import load_data
+from exnihilo.data.audio_files import save_wave
 from exnihilo.data.texts import text_dataset
-from exnihilo.tasks import compress, compress_text, decompress, decompress_text
+from exnihilo.tasks import (
+    compress,
+    compress_sound,
+    compress_text,
+    decompress,
+    decompress_sound,
+    decompress_text,
+)
 from exnihilo.tasks.coding import TOTAL, Decoder, encode, ends_of, frequencies, shares
-from exnihilo.tasks.compress import HEAD, SEAL
+from exnihilo.tasks.compress import HEAD, SEAL, rounding
 from exnihilo.tasks.judged import fitting
 from exnihilo.training import train
 
@@ -50,6 +59,20 @@ def words(tmp_path_factory):
 def gpt(words):
     model = create("gpt", words, width=16, depth=1, seed=0)
     return train(model, words, steps=80, threads=1, progress=False).model
+
+
+def tone(samples: int) -> np.ndarray:
+    """A falling tone with a little hiss, at 500 samples a second."""
+    steps, chance = np.arange(samples), np.random.default_rng(0)
+    return (0.6 * np.sin(steps * (0.6 - steps / samples / 4)) + 0.02 * chance.normal(size=samples)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    pytest.importorskip("soundfile")
+    path = tmp_path_factory.mktemp("sound") / "tone.wav"
+    save_wave(tone(6000), 500, path, {})
+    return load_data(path, window=32, levels=16)
 
 
 # -- the coder -------------------------------------------------------------------------------------------------------
@@ -176,14 +199,62 @@ def test_models_that_cannot_say_why(binary, points):
             compress(model, torch.zeros(2, *model.spec.shape))
 
 
-def test_the_verbs_pack_and_unpack(gpt, words, tmp_path, monkeypatch, capsys):
+def test_a_recording_of_any_length_comes_back_at_the_models_levels(sound):
+    model = create("wavenet", sound, width=8, depth=4, blocks=1, seed=0)
+    model = train(model, sound, steps=150, threads=1, progress=False).model
+    wave = torch.from_numpy(tone(333))  # ten windows and a part of one
+    kept = compress_sound(model, wave)
+    back = decompress_sound(model, kept.content)
+    assert back.shape == wave.shape
+    assert kept.entries == 333
+    assert len(kept.content) < 333 / 2  # four bits a sample would be half a byte
+    assert rounding(model.spec, wave) == pytest.approx(
+        10 * np.log10(wave.square().mean() / (wave - back).square().mean())
+    )
+    assert 10 < rounding(model.spec, wave) < rounding(replace(model.spec, levels=256), wave) - 15
+    again = compress_sound(model, back)
+    assert again.content == kept.content
+    with pytest.raises(DataError, match="a recording of any length; read it by `decompress_sound`"):
+        decompress(model, kept.content)
+    x = sound.split("test").first(2).x
+    assert torch.equal(
+        decompress_sound(model, compress(model, x).content)[:32], torch.from_numpy(sound.spec.decode(x)[0])
+    )
+    plain = create("wavenet", replace(sound.spec, levels=0), width=4, depth=1)
+    with pytest.raises(Unsupported, match="only levels can be kept exactly"):
+        compress_sound(plain, wave)
+
+
+def test_the_verbs_pack_a_recording(sound, tmp_path, monkeypatch, capsys):
+    import soundfile
+
+    monkeypatch.chdir(tmp_path)
+    model = create("wavenet", sound, width=4, depth=2, blocks=1)
+    train(model, sound, steps=2, out="run", threads=1, progress=False)
+    save_wave(tone(100), 500, tmp_path / "short.wav", {})
+    save_wave(tone(100), 600, tmp_path / "fast.wav", {})
+    assert call("compress", "run", "short.wav", "--out", "short.xnz") == 0
+    assert "Rounded to the model's 16 levels" in capsys.readouterr().err
+    assert call("decompress", "run", "short.xnz", "--out", "back.wav") == 0
+    assert call("compress", "run", "back.wav", "--out", "again.xnz") == 0
+    assert (tmp_path / "again.xnz").read_bytes() == (tmp_path / "short.xnz").read_bytes()
+    back, rate = soundfile.read("back.wav")
+    assert (len(back), rate) == (100, 500)
+    assert np.abs(back - tone(100)).max() < 0.15
+    capsys.readouterr()
+    assert call("compress", "run", "fast.wav", "--out", "fast.xnz") == 2
+    assert "at 600 samples a second; wavenet keeps one at 500" in " ".join(capsys.readouterr().err.split())
+
+
+def call(*line: str) -> int:
     from exnihilo.cli.main import main
 
-    def call(*line: str) -> int:
-        with pytest.raises(SystemExit) as leaving:
-            main(list(line))
-        return int(leaving.value.code or 0)
+    with pytest.raises(SystemExit) as leaving:
+        main(list(line))
+    return int(leaving.value.code or 0)
 
+
+def test_the_verbs_pack_and_unpack(gpt, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = create("gpt", words, width=8, depth=1)
     train(model, words, steps=2, out="run", threads=1, progress=False)

@@ -174,6 +174,32 @@ def test_ahead_goes_on_from_the_last_row():
     assert len(each.paths_frame()) == 8 * 20 * 3
 
 
+@pytest.mark.parametrize(
+    ("moments", "expected"),
+    [
+        (pd.date_range("2024-02-26", periods=400, freq="D").strftime("%Y-%m-%d"), ["2025-04-01", "2025-04-02"]),
+        (
+            pd.date_range("2024-01-01", periods=400, freq="h").astype(str),
+            ["2024-01-17 16:00:00", "2024-01-17 17:00:00"],
+        ),
+        (pd.date_range("1990-01-01", periods=400, freq="MS").strftime("%Y-%m-%d"), ["2023-05-01", "2023-06-01"]),
+        (range(1700, 2100), ["2100", "2101"]),
+        (range(2100, 1700, -1), ["2101", "2102"]),  # the latest row first
+        (0.25 * np.arange(400), ["100", "100.25"]),
+        (np.arange(400) + (np.arange(400) > 200), []),  # one step is longer
+    ],
+    ids=["days", "hours", "months", "years", "reversed", "numbers", "uneven"],
+)
+def test_what_is_ahead_has_its_time_where_times_are_even(moments, expected):
+    data = load_data(pd.DataFrame({"when": moments, "value": process(400)}), time="when", window=16)
+    result = forecast_ahead(AR1(data.spec, 1.0), data, horizon=2, paths=20)
+    assert result.times == expected
+    assert list(result.frame())[:4] == ["window", "channel", "step", "when" if expected else "q0.05"]
+    paths = result.paths_frame()
+    assert list(paths)[:3] == ["window", "path", "step"]
+    assert not expected or paths["when"].tolist() == expected * 20
+
+
 def test_mistakes_are_told(one, points):
     model = known_model(one)
     with pytest.raises(OptionError, match=r"horizon=24 is not allowed.*Take 1 to 23"):
@@ -208,7 +234,7 @@ def test_the_verb_writes_what_it_says(tmp_path, monkeypatch, capsys):
     assert {path.name for path in (tmp_path / "told").iterdir()} == {"forecast.csv", "forecast.png", "figures.json"}
     assert call("forecast", "run", "load.csv", "--horizon", "4", "--paths", "20", "--ahead", "--out", "next") == 0
     paths = pd.read_csv(tmp_path / "next" / "paths.csv")
-    assert list(paths.columns) == ["window", "path", "step", "load"]
+    assert list(paths.columns) == ["window", "path", "step", "time", "load"]
     assert len(paths) == 80
     assert call("forecast", "run", "--horizon", "4", "--ahead") == 2
     assert "Name the folder" in capsys.readouterr().err

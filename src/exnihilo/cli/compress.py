@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from exnihilo.cli.judged import trained
-from exnihilo.cli.output import console, print_json
+from exnihilo.cli.output import console, print_json, remark
 from exnihilo.cli.parameters import DataOptions, Json, RunPath, Threads
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from exnihilo.core import GenerativeModel
     from exnihilo.tasks import Compressed
 
@@ -21,7 +23,9 @@ def compress(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]", help="A text file, kept to the last byte; or other data, by default those of the run."
+            metavar="[SOURCE]",
+            help="A text file, kept to the last byte; a recording, kept at the model's levels; or other data, by"
+            " default those of the run.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.xnz", help="Where it goes.")] = Path("compressed.xnz"),
@@ -35,11 +39,14 @@ def compress(
 ) -> None:
     """Keep data without loss in as few bytes as an autoregressive model's probabilities allow; beside gzip and xz.
 
-    Whoever unpacks it needs the run, the same torch and the same sort of machine.
+    Whoever unpacks it needs the run, the same torch and the same sort of machine. A recording of any length is first
+    rounded to the model's levels (-d levels=256 in training: the mu-law), from then on nothing is lost.
 
         exnihilo compress runs/gpt letter.txt --out letter.xnz
 
         exnihilo decompress runs/gpt letter.xnz --out letter.txt
+
+        exnihilo compress runs/wavenet speech.wav --out speech.xnz
     """
     from exnihilo.data.render import write_whole
 
@@ -58,7 +65,11 @@ def decompress(
     run: RunPath,
     file: Annotated[Path, typer.Argument(metavar="FILE.xnz", help="What `exnihilo compress` wrote with this run.")],
     out: Annotated[
-        Path, typer.Option(metavar="PATH", help="Texts: any file. Else as of samples: .npz, .csv, .png or a folder.")
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="Texts: any file. A recording: a .wav. Else as of samples: .npz, .csv, .png or a folder.",
+        ),
     ],
     threads: Threads = None,
     json: Json = False,
@@ -68,8 +79,9 @@ def decompress(
     exnihilo decompress runs/pixelcnn digits.xnz --out digits.npz
     """
     from exnihilo.core import DataError
+    from exnihilo.data.audio_files import save_wave
     from exnihilo.data.render import save_samples, write_whole
-    from exnihilo.tasks import decompress, decompress_text
+    from exnihilo.tasks import decompress, decompress_sound, decompress_text
 
     if not file.is_file():
         raise DataError(f"There is no file {str(file)!r}.")
@@ -78,6 +90,9 @@ def decompress(
         if model.spec.kind == "text":
             text = decompress_text(model, content)
             files = [write_whole(out, lambda draft: _write(text, draft))]
+        elif model.spec.kind == "audio" and out.suffix.lower() == ".wav":
+            wave = decompress_sound(model, content).numpy()
+            files = [write_whole(out, lambda draft: save_wave(wave, model.spec.rate, draft, {}))]
         else:
             files = save_samples(model.spec, decompress(model, content), out)
     if json:
@@ -90,16 +105,39 @@ def _kept(
 ) -> Compressed:
     from exnihilo.cli.looking import load_source
     from exnihilo.core import DataError
-    from exnihilo.tasks import compress, compress_text
+    from exnihilo.tasks import compress, compress_sound, compress_text
     from exnihilo.tasks.judged import fitting
 
     if source is not None and model.spec.kind == "text" and Path(source).is_file():
         return compress_text(model, Path(source).read_bytes())
+    if source is not None and model.spec.kind == "audio" and Path(source).is_file():
+        return compress_sound(model, _recording(Path(source), model))
     data = load_source(record, source, d)
     if data.mask is not None:
         raise DataError("These data have missing values, which no level stands for, so they cannot be kept.")
     split = split or ("test" if source is None else "all")
     return compress(model, fitting(model, data if split == "all" else data.split(split)).first().x)
+
+
+def _recording(path: Path, model: GenerativeModel) -> Tensor:
+    """[T] the samples; a DataError where reading them would lose more than rounding does."""
+    from exnihilo.core import DataError
+    from exnihilo.data.audio_files import look, read_wave
+    from exnihilo.tasks.compress import rounding
+
+    found, rate = look([path], [path.name])[0], round(model.spec.rate)
+    if found.rate != rate or found.channels > 1:
+        raise DataError(
+            f"{path.name} has {found.channels} channel(s) at {found.rate:,} samples a second; {model.recipe} keeps one"
+            f" at {rate:,}. Convert it first: what resampling and mixing lose would not come back."
+        )
+    wave = read_wave(found, rate)
+    if model.spec.levels:
+        remark(
+            f"Rounded to the model's {model.spec.levels:,} levels of the mu-law, by {rounding(model.spec, wave):.0f} dB"
+            " less than the sound; these come back exactly."
+        )
+    return wave
 
 
 def _write(content: bytes, draft: Path) -> None:

@@ -60,9 +60,14 @@ def forecast(
             result = forecast(model, data, horizon=horizon, paths=paths, season=season, split=split, limit=n, seed=seed)
         files = [str(path) for path in result.save(out)] if out is not None else []
     if json:
-        return print_json({"files": files, **result.to_json()})
+        ahead_of = {"times": {result.time: result.times}} if result.times else {}
+        return print_json({"files": files, **ahead_of, **result.to_json()})
     if result.judged is not None:
         print_judged(result.judged)
+    elif result.times:
+        remark(f"Ahead: {result.time} {result.times[0]} to {result.times[-1]}, {horizon} steps")
+    else:
+        remark(f"Ahead: {horizon} steps after the end; the data have no column of even times to name them by")
     for file in files:
         remark(f"Written: {file}")
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from exnihilo.core import Batch, DataError, DataSpec
 from exnihilo.core.noise import hash_key
 from exnihilo.data.splits import PARTS, part_number
+from exnihilo.data.times import Times
 
 
 class Examples(Protocol):
@@ -83,6 +84,7 @@ class Dataset:
     weights: Tensor | None = None  # of those rows
     changes: tuple[Callable[[Batch], Batch], ...] = ()
     given: Examples | None = None  # what they are conditioned on, described by spec.given
+    times: Times | None = None  # of the rows of one series, where they are even
 
     def __len__(self) -> int:
         return len(self.examples) if self.rows is None else len(self.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from exnihilo.core import DataError, did_you_mean, listing
 from exnihilo.data.dataset import Dataset
 from exnihilo.data.series import Stride, Window, series_of_channels
 from exnihilo.data.tables import read_dates, table_dataset
+from exnihilo.data.times import Times
 
 FrameKind = Literal["auto", "table", "series"]
 
@@ -68,11 +70,15 @@ def _series(
         if name not in frame.columns:
             hint = did_you_mean(name, frame.columns)
             raise DataError(f"There is no column {name!r}.{hint} There are: {listing(frame.columns)}.")
-    time = time or _obvious_time(frame, beside, fewest=2)
+    time, times = time or _obvious_time(frame, beside, fewest=2), None
     if time is None:
         notes.append("No column of times was found: rows follow each other as they stand (-d time=COLUMN).")
-    elif _ordered(time, _moments(frame[time]), notes):
-        frame = frame.iloc[::-1].reset_index(drop=True)
+    else:
+        moments = _moments(frame[time])
+        reverse = _ordered(time, moments, notes)
+        assert moments is not None
+        frame, moments = (frame.iloc[::-1].reset_index(drop=True), moments[::-1]) if reverse else (frame, moments)
+        times = Times.of(time, moments, dates=not _is_number(frame[time]))
     channels = [name for name in frame.columns if name not in beside and name != time]
     if not channels:
         raise DataError(f"No column is left to model: there are {listing(frame.columns)}.")
@@ -80,7 +86,7 @@ def _series(
         _refuse_words(frame[name])
     x = frame[channels].to_numpy(dtype=np.float64, na_value=np.nan).T
     states = None if label is None else frame[label].astype(object).tolist()
-    return series_of_channels(x, channels, states, window, stride, notes)
+    return replace(series_of_channels(x, channels, states, window, stride, notes), times=times)
 
 
 def _obvious_time(frame: Any, beside: set[str], fewest: int = OBVIOUS) -> str | None:

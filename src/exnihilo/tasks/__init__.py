@@ -4,7 +4,15 @@ from exnihilo.tasks.anomaly_scores import Scorer, scores_of
 from exnihilo.tasks.attack import Attacked, attack, attackable
 from exnihilo.tasks.balance import Balanced, balance, group_accuracy, group_figures
 from exnihilo.tasks.classes import only_classes, without_classes
-from exnihilo.tasks.compress import Compressed, compress, compress_text, decompress, decompress_text
+from exnihilo.tasks.compress import (
+    Compressed,
+    compress,
+    compress_sound,
+    compress_text,
+    decompress,
+    decompress_sound,
+    decompress_text,
+)
 from exnihilo.tasks.detect import Detected, detect, rows_of_table
 from exnihilo.tasks.edit import Edited, edit
 from exnihilo.tasks.forecast import Forecast, forecast, forecast_ahead
@@ -20,7 +28,7 @@ from exnihilo.tasks.tables import FilledTable, fill_table
 __all__ = [
     "Attacked", "Balanced", "Compressed", "Detected", "Edited", "Filled", "FilledTable", "Forecast", "Judged",
     "Rareness", "Restored", "Scorer", "attack", "attackable", "auroc", "average_precision", "balance", "compress",
-    "compress_text", "decompress", "decompress_text", "detect", "edit", "fgsm", "fill", "fill_table", "forecast",
+    "compress_sound", "compress_text", "decompress", "decompress_sound", "decompress_text", "detect", "edit", "fgsm", "fill", "fill_table", "forecast",
     "forecast_ahead", "group_accuracy", "group_figures", "hide", "impute", "initialise", "iterative", "only_classes",
     "represent", "restore", "rows_of_table", "scores_of", "universal", "with_gaps", "without_classes",
 ]  # fmt: skip

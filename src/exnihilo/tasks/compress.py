@@ -9,12 +9,13 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeGuard
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from exnihilo.core import DataError, DataSpec, GenerativeModel, Unsupported
 from exnihilo.core.errors import some_models
@@ -69,18 +70,20 @@ def decompress(model: GenerativeModel, content: bytes) -> Tensor:
     """[N, *shape] in model space. DataError where the model is another one, or the bytes are damaged."""
     index, entries = _decompressed(model, content)
     if entries != index.numel():
-        raise DataError("The file holds a text of any length; read it by `decompress_text`.")
+        what, how = ("recording", "sound") if model.spec.kind == "audio" else ("text", "text")
+        raise DataError(f"The file holds a {what} of any length; read it by `decompress_{how}`.")
     return model.spec.from_levels(index).view(-1, *model.spec.shape)
 
 
 def compress_text(model: GenerativeModel, content: bytes) -> Compressed:
     """A text of any length, as bytes in UTF-8 (of any kind, if the model's tokens are bytes), window by window."""
     ids = _ids(model, content)
-    size = model.spec.size
-    rows = -(-len(ids) // size)
-    padded = torch.zeros(rows * size, dtype=torch.int64)
-    padded[: len(ids)] = ids
-    return _compressed(model, padded.view(rows, size), len(ids), content)
+    return _compressed(model, _rows(ids, model.spec.size), len(ids), content)
+
+
+def _rows(index: Tensor, size: int) -> Tensor:
+    """[N, size] levels [T] cut into windows, the last one filled up with 0."""
+    return pad(index, (0, -len(index) % size)).view(-1, size)
 
 
 def decompress_text(model: GenerativeModel, content: bytes) -> bytes:
@@ -91,6 +94,37 @@ def decompress_text(model: GenerativeModel, content: bytes) -> bytes:
         raise DataError(f"The file holds {spec.kind} data, no text; read it by `decompress`.")
     ids = index.flatten()[:entries]
     return bytes(ids.tolist()) if spec.tokens == "bytes" else spec.untokenize(ids).encode()
+
+
+def compress_sound(model: GenerativeModel, wave: Tensor) -> Compressed:
+    """A recording [T] in [-1, 1] of any length, at the model's rate, window by window.
+
+    Kept are the model's levels, without loss: of the mu-law, so what is unpacked is the recording rounded to them, and
+    packs to the same bytes again. Sizes of others are of these levels too, a byte each where there are up to 256.
+    """
+    if model.spec.kind != "audio":
+        raise DataError(f"{model.recipe} was trained on {model.spec.kind} data, not on sound.")
+    _require_conditionals(model)
+    spec = replace(model.spec, shape=(1, len(wave)))
+    index = spec.to_levels(spec.encode(wave[None])).flatten().long()
+    return _compressed(model, _rows(index, model.spec.size), len(index), _plain(model.spec, index))
+
+
+def rounding(spec: DataSpec, wave: Tensor) -> float:
+    """How many dB what rounding to the levels takes from a recording [T] is weaker than the recording."""
+    whole = replace(spec, shape=(1, len(wave)))
+    lost = torch.from_numpy(whole.decode(whole.encode(wave[None]))[0]) - wave
+    power, error = (float(part.square().mean().clamp(min=1e-15)) for part in (wave, lost))
+    return 10 * math.log10(power / error)
+
+
+def decompress_sound(model: GenerativeModel, content: bytes) -> Tensor:
+    """[T] the inverse of `compress_sound`, and of `compress` for sound: its examples one after the other."""
+    index, entries = _decompressed(model, content)
+    if model.spec.kind != "audio":
+        raise DataError(f"The file holds {model.spec.kind} data, no sound; read it by `decompress`.")
+    spec = replace(model.spec, shape=(1, entries))
+    return torch.from_numpy(spec.decode(spec.from_levels(index.flatten()[:entries]).view(1, 1, -1))[0])
 
 
 def _ids(model: GenerativeModel, content: bytes) -> Tensor:
@@ -222,7 +256,7 @@ def _compressed(model: GenerativeModel, index: Tensor, entries: int, plain: byte
 
 
 def _counted(spec: DataSpec, first: int, last: int, number: int, entries: int) -> int:
-    """How many rows of a block have a coded entry of this number: all but the last, perhaps, of a text."""
+    """How many rows of a block have a coded entry of this number: all but the last, perhaps, of any length."""
     return last - first if (last - 1) * spec.size + number < entries else last - first - 1
 
 

@@ -45,6 +45,8 @@ class Forecast:
     windows: list[int] = field(default_factory=list)  # their places in the split
     judged: Judged | None = None
     by_channel: dict[str, Judged] = field(default_factory=dict)
+    times: list[str] = field(default_factory=list)  # of the steps ahead, where the data say them
+    time: str = ""  # what their column is called
 
     @property
     def horizon(self) -> int:
@@ -62,7 +64,7 @@ class Forecast:
         frame = pd.DataFrame(each, index=names, columns=[f"q{level:g}" for level in LEVELS]).reset_index()
         if self.truth is not None:
             frame.insert(3, "truth", self.truth.ravel())
-        return frame
+        return self._timed(frame)
 
     def paths_frame(self) -> Any:
         """A DataFrame of every path: a row for every window, path and step, a column for every channel."""
@@ -72,7 +74,14 @@ class Forecast:
             [self.windows, range(len(self.paths)), range(1, self.horizon + 1)], names=["window", "path", "step"]
         )
         rows = self.paths.transpose(1, 0, 3, 2).reshape(-1, len(self.channels))
-        return pd.DataFrame(rows, index=index, columns=self.channels).reset_index(allow_duplicates=True)
+        return self._timed(pd.DataFrame(rows, index=index, columns=self.channels).reset_index(allow_duplicates=True))
+
+    def _timed(self, frame: Any) -> Any:
+        """The frame with a column of times after that of steps, where they are known."""
+        if self.times:
+            named = [self.times[step - 1] for step in frame["step"]]
+            frame.insert(3, self.time, named, allow_duplicates=True)
+        return frame
 
     def picture(self) -> Any:
         """A PIL image: some windows with the paths' intervals fanning out, and the truth."""
@@ -158,7 +167,8 @@ def forecast_ahead(
 ) -> Forecast:
     """What follows the end of the data: paths that go on from the last steps that a window of the model holds.
 
-    Of one long series its end; of many series, each an example, the ends of the first `limit` of the test split.
+    Of one long series its end, with the times of the steps where a column of even times says them; of many series, each
+    an example, the ends of `limit` of the test split.
     """
     _check(model, horizon, paths, None)
     past = model.spec.shape[1] - horizon
@@ -171,8 +181,12 @@ def forecast_ahead(
     drawn = fill(model, latest.x, observed, n=paths, seed=seed).draws[..., past:].cpu().double().numpy()
     known = observed[..., :past].numpy()
     seen = np.where(known, in_units(model.spec, latest.x[..., :past].double().numpy()), np.nan)
-    paths_ahead = in_units(model.spec, drawn)
-    return Forecast(model.recipe, column_names_of(model.spec), seen, paths_ahead, None, places.tolist())
+    result = Forecast(
+        model.recipe, column_names_of(model.spec), seen, in_units(model.spec, drawn), None, places.tolist()
+    )
+    if isinstance(data, Dataset) and data.times is not None:
+        result.time, result.times = data.times.name, data.times.after(horizon)
+    return result
 
 
 def _check(model: GenerativeModel, horizon: int, paths: int, season: int | None) -> None:
