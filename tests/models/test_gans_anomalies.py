@@ -18,6 +18,11 @@ DIGITS = DataSpec("image", (1, 8, 8), levels=17)
 def test_what_the_generator_made_is_found_again(spec: DataSpec) -> None:
     with seeded("planted"):
         model = create("anogan", spec, width=32, latent=3, steps=150)
+        with seeded("settled"):  # the statistics of batches, where there are any
+            model.train()
+            for _ in range(60):
+                model.decode(torch.randn(64, 3))
+            model.eval()
         x = model.decode(2 * torch.randn(6, 3)).detach()
         start = model.decode(torch.randn(6, 3))
     before, after = model.residual(x, start), model.residual(x, model.reconstruct(x))

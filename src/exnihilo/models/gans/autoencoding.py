@@ -52,6 +52,14 @@ def autoencoding_critic(data: DataSpec, code: int, width: int, distance: Distanc
     return AutoencodingCritic(encoder, generator_for(data, code, width, normalisation="group"), code, distance)
 
 
+def bottleneck(data: DataSpec, code: int | None) -> int:
+    """The length of a critic's code, as asked; none: a fifth of a picture's numbers, at most 32, else 32.
+
+    A longer one restores whatever it is shown, and so tells nothing apart: of digits, 12 of 64.
+    """
+    return code or (max(1, min(32, data.size // 5)) if data.kind == "image" else 32)
+
+
 @final
 class BoundaryEquilibriumGAN(GAN):
     """The critic minimises  L(x) - k L(G(z)),  the generator  L(G(z)),  L(v) = |v - autoencoder(v)|,
@@ -99,13 +107,15 @@ class BoundaryEquilibriumGAN(GAN):
         return {"real": real, "fake": -self.balance * fake} | self.penalised(x, generated, batch)
 
     def generator_loss(self, batch: Batch) -> Terms:
-        """What the critic restores well."""
-        fake = self.energy_of(self.fakes(batch), batch)
-        return {
+        """What the critic restores well, and the generator's further wishes."""
+        generated = self.fakes(batch)
+        fake = self.energy_of(generated, batch)
+        terms = {
             "fake": fake,
             "balance": self.balance.clone(),
             "convergence": self.convergence(self.real_energy, fake.detach()),
         }
+        return terms | self.wished(batch, generated)
 
     def convergence(self, real: Tensor, fake: Tensor) -> Tensor:
         """M = L(x) + |diversity L(x) - L(G(z))|."""

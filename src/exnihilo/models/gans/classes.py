@@ -14,9 +14,11 @@ from exnihilo.core import Batch, Conditions, DataSpec, Terms
 from exnihilo.models.gans.conditions import TAKEN, partly_hidden
 from exnihilo.models.gans.family import GAN, Slots, watched
 from exnihilo.models.gans.latents import Latent
-from exnihilo.models.gans.networks import critic_for
+from exnihilo.models.gans.networks import channels, critic_for
 from exnihilo.models.gans.objectives import Objective, nonsaturating
 from exnihilo.models.gans.tricks import HeadedCritic
+from exnihilo.nets.dcgan import StridedCritic
+from exnihilo.nets.mlp import MLP
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,15 @@ def naming_critic_for(
 ) -> HeadedCritic:
     """[B, *data.shape] -> [B, outputs]; with so many `kernels` of minibatch discrimination.
 
-    Layers of convolutions are normalised by example: spectral normalisation bounds the logits, so that class terms
-    never end, and holds the score so small that they drown it - all samples of a class become one. `bounded`: so are
-    fully connected ones, whose logits then do not grow with the distance from the data.
+    Of pictures however small: convolutions, whose layers are normalised by example. Spectral normalisation bounds the
+    logits, so that class terms never end, and holds the score so small that they drown it - all samples of a class
+    become one. `bounded`: so are fully connected ones, whose logits then do not grow with the distance from the data.
     """
-    by_example = bounded or data.kind == "image"
-    network = critic_for(data, width, outputs=width, normalisation="layer" if by_example else "none")
+    network: StridedCritic | MLP
+    if data.kind == "image":
+        network = StridedCritic(data.shape, channels(width), outputs=width, normalisation="layer")
+    else:
+        network = critic_for(data, width, outputs=width, normalisation="layer" if bounded else "none")
     return HeadedCritic(network, width, outputs, kernels)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from exnihilo.core import Batch, Conditions, DataError, DataSpec, ModelError, Terms
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import calm_critic_for, channels, generator_for, leaky
+from exnihilo.models.gans.networks import channels, critic_for, generator_for, leaky
 from exnihilo.nets.conv import ConvEncoder
 from exnihilo.nets.joined import Joined
 from exnihilo.nets.layers import Condition
@@ -100,7 +100,7 @@ class ConditionalCritic(nn.Module):
         super().__init__()
         self.over, maps = maps_over(data), data.kind == "image"
         shape = (data.shape[0] + self.over + TOLD, *data.shape[1:]) if maps else (data.size + TOLD,)
-        network = calm_critic_for(DataSpec("image" if maps else "vector", shape), width)
+        network = critic_for(DataSpec("image" if maps else "vector", shape), width)
         self.network, self.told = Joined(network, flat=not maps), Told(data, width)
 
     def forward(self, x: Tensor, asked: Batch | Conditions) -> Tensor:
@@ -118,7 +118,7 @@ class ProjectionCritic(nn.Module):
         super().__init__()
         self.over = maps_over(data)
         shape = (data.shape[0] + self.over, *data.shape[1:])
-        self.network = calm_critic_for(DataSpec(data.kind, shape), width, outputs=TOLD)
+        self.network = critic_for(DataSpec(data.kind, shape), width, outputs=TOLD)
         self.told, self.psi = Told(data, width), nn.Linear(TOLD, 1)
 
     def forward(self, x: Tensor, asked: Batch | Conditions) -> Tensor:

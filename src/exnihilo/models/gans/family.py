@@ -148,12 +148,15 @@ class GAN(GenerativeModel):
         """Scoring like reals, and the generator's further wishes."""
         generated = self.fakes(batch)
         fake = self.critique(generated, batch)
-        x = self.reals(batch) if self.objective.paired or self.contents else None
-        real = self.critique(x, batch) if self.objective.paired and x is not None else None
-        terms = {"adversarial": self.objective.generator(fake, real)}
-        for name, content in self.contents.items():
-            terms[name] = content(self.critic, x, generated)  # type: ignore[arg-type]
-        return terms
+        real = self.critique(self.reals(batch), batch) if self.objective.paired else None
+        return {"adversarial": self.objective.generator(fake, real)} | self.wished(batch, generated)
+
+    def wished(self, batch: Batch, generated: Tensor) -> Terms:
+        """The contents of reals and fakes as the critic sees them."""
+        if not self.contents:
+            return {}
+        x = self.reals(batch)
+        return {name: content(self.critic, x, generated) for name, content in self.contents.items()}
 
     # -- what it can do ------------------------------------------------------------------------------------------
 

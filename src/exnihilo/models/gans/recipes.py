@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 from exnihilo.core import DataSpec, adam, cosine, recipe
 from exnihilo.core.optimizers import OptimizerFactory
@@ -51,3 +52,25 @@ def lazy_r1(weight: float, every: int, data: DataSpec) -> dict[str, Penalty]:
     """
     scale = min(1.0, data.size / 64) if data.kind == "vector" else 1.0
     return {"r1": R1(weight * scale, every)} if weight else {}
+
+
+class Calm(TypedDict):
+    """Slots that most recipes fill alike."""
+
+    penalties: dict[str, Penalty]
+    optimizer: OptimizerFactory
+    critic_optimizer: OptimizerFactory
+
+
+def calm(
+    data: DataSpec, rate: float, penalty: float, critic_rate: float | None = None, *, clip: float | None = None
+) -> Calm:
+    """The slots of a calm game: R1 of weight `penalty` in each fourth round, and `calm_adam` for both players.
+
+    critic_rate: the critic's own rate, if it has one. clip: the largest norm of a player's gradient.
+    """
+    return {
+        "penalties": lazy_r1(penalty, 4, data),
+        "optimizer": replace(calm_adam(rate), clip=clip),
+        "critic_optimizer": replace(calm_adam(critic_rate or rate), clip=clip),
+    }

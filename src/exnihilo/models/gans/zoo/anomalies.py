@@ -6,8 +6,8 @@ from typing import Annotated
 
 from exnihilo.core import DataSpec
 from exnihilo.models.gans.anomalies import AnoGAN
-from exnihilo.models.gans.networks import plain_critic_for, plain_generator_for
-from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.networks import pair_for
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm, sized
 from exnihilo.models.gans.zoo.encoders import code_length
 from exnihilo.models.projector import Projector
 
@@ -38,11 +38,9 @@ def anogan(
     width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AnoGAN(
-        plain_generator_for(data, latent, width),
-        plain_critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         projector=Projector(steps=steps, starts=starts),
         share=share,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )

@@ -21,7 +21,7 @@ from exnihilo.models.gans.family import After, Content
 from exnihilo.models.gans.networks import few, generator_for
 from exnihilo.models.gans.objectives import smoothed
 from exnihilo.models.gans.penalties import HistoricalAverage
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.tricks import FeatureMatching, InstanceNoise, Referenced, led_by_contents
 
 
@@ -108,8 +108,7 @@ def catgan(
         naming_critic_for(data, width, categories or (data.classes if told else 10), bounded=True),
         weight=weight if told else 0.0,
         latent=latent,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
         batch=128,
     )
 
@@ -141,7 +140,6 @@ def amgan(
         target=asked_class if asked else likeliest_class,
         weight=weight,
         latent=latent,
-        penalties=lazy_r1(penalty, 4, data),
         conditional=asked,
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )

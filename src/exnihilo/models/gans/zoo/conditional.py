@@ -16,8 +16,8 @@ from exnihilo.models.gans.conditions import (
 )
 from exnihilo.models.gans.information import READING, InfoGAN, ReadingCritic
 from exnihilo.models.gans.latents import Codes
-from exnihilo.models.gans.networks import calm_critic_for, generator_for
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.networks import critic_for, generator_for
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm, sized
 
 
 @adversarial("Conditional Generative Adversarial Nets", "Mirza & Osindero, 2014", arxiv="1411.1784")
@@ -27,7 +27,7 @@ def cgan(
     latent: Latent = 32,
     width: Width | None = None,
     critic: Telling = "projection",
-    penalty: Weight = 0.05,
+    penalty: Weight = 0.5,
     rate: Rate | None = None,
 ) -> ConditionalGAN:
     """Both players are told the class, attributes, or any vector or picture given, so samples can be asked for.
@@ -42,9 +42,8 @@ def cgan(
         conditional_generator_for(data, latent, width),
         conditional_critic_for(data, width, critic),
         latent=latent,
-        penalties=lazy_r1(penalty, 4, data),
         conditional=True,
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -73,9 +72,8 @@ def acgan(
         of_fakes=True,
         weight=weight,
         latent=latent,
-        penalties=lazy_r1(penalty, 4, data),
         conditional=True,
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -106,10 +104,9 @@ def infogan(
     codes = Codes((categories,), continuous, latent)
     return InfoGAN(
         generator_for(data, codes.width, width),
-        ReadingCritic(calm_critic_for(data, width, outputs=1 + READING), codes),
+        ReadingCritic(critic_for(data, width, outputs=1 + READING), codes),
         latent=codes,
         weight=weight,
         continuous_weight=continuous_weight,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )

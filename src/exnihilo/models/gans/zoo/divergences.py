@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 from exnihilo.core import DataSpec
 from exnihilo.models.gans.discrete import DiscreteGAN, logits_for
 from exnihilo.models.gans.divergences import ORDER, SHARE, divergence_table, divergences
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import critic_for, generator_for
+from exnihilo.models.gans.networks import critic_for, pair_for
 from exnihilo.models.gans.objectives import (
     boundary_seeking,
     bregman,
@@ -17,7 +16,7 @@ from exnihilo.models.gans.objectives import (
     logistic_ratio,
     pearson_ratio,
 )
-from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm, sized
 
 #: The rows of the table, in its order.
 Name = Literal[
@@ -54,12 +53,10 @@ def fgan(
     width, rate = sized(data, width, rate)
     chosen = divergences(share, order)[divergence]
     return GAN(
-        generator_for(data, latent, width),
-        critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         objective=chosen.objective(alternative=generator == "alternative", limit=10.0),
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=replace(calm_adam(rate), clip=1.0),
+        **calm(data, rate, penalty, clip=1.0),
     )
 
 
@@ -88,12 +85,10 @@ def bregman_gan(
     """
     width, rate = sized(data, width, rate)
     return GAN(
-        generator_for(data, latent, width),
-        critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         objective=bregman(RATIOS[distance], relative=relative),
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=replace(calm_adam(rate), clip=1.0),
+        **calm(data, rate, penalty, clip=1.0),
     )
 
 
@@ -116,22 +111,9 @@ def bgan(
     round. Caution: the pull ends at the critic's boundary, wherever that is, so samples may stay around a mode.
     """
     width, rate = sized(data, width, rate)
-    critic, optimizer = critic_for(data, width), calm_adam(rate)
-    penalties = lazy_r1(penalty, 4, data)
+    usual = calm(data, rate, penalty)
     if 0 < data.levels <= discrete_up_to:
         return DiscreteGAN(
-            logits_for(data, latent, width),
-            critic,
-            latent=latent,
-            draws=draws,
-            penalties=penalties,
-            optimizer=optimizer,
+            logits_for(data, latent, width), critic_for(data, width), latent=latent, draws=draws, **usual
         )
-    return GAN(
-        generator_for(data, latent, width),
-        critic,
-        latent=latent,
-        objective=boundary_seeking,
-        penalties=penalties,
-        optimizer=optimizer,
-    )
+    return GAN(*pair_for(data, latent, width), latent=latent, objective=boundary_seeking, **usual)

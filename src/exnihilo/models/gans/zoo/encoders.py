@@ -12,10 +12,10 @@ from exnihilo.models.gans.conditions import TOLD, ConditionalGenerator, Told, re
 from exnihilo.models.gans.encoders import AEGAN, ALI, PairCritic, Point
 from exnihilo.models.gans.hybrids import IAN, VAEGAN, AlphaGAN, Introspection
 from exnihilo.models.gans.matching import CVAEGAN, ConditionalEncoder
-from exnihilo.models.gans.networks import DEPTH, channels, connected, leaky, plain_critic_for, plain_generator_for
+from exnihilo.models.gans.networks import DEPTH, channels, connected, critic_for, generator_for, leaky, pair_for
 from exnihilo.models.gans.outputs import output
 from exnihilo.models.gans.penalties import Orthogonal
-from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm, sized
 from exnihilo.nets.mlp import MLP
 from exnihilo.nets.multiscale import MultiscaleGenerator
 from exnihilo.probability.distributions import DiagonalNormal
@@ -46,19 +46,18 @@ def ali(
     Adversarially learned inference, or BiGAN (Donahue et al., 2017) with its encoder=deterministic; stochastic draws
     z ~ N(m(x), diag v(x)), as ALI does. Codes are as long as x where that is short: an encoder cannot fill more
     dimensions than it is given, and the critic would see it. Unlike the papers': R1 of weight `penalty` in each fourth
-    round, Adam without momentum at a falling rate; no dropout or batch normalisation. Caution: a reconstruction is of
-    the same kind before it is the same.
+    round, Adam without momentum at a falling rate; no dropout. Caution: a reconstruction is of the same kind before it
+    is the same.
     """
     width, rate = sized(data, width, rate)
     latent, chance = code_length(data, latent), encoder == "stochastic"
     return ALI(
-        plain_generator_for(data, latent, width),
-        PairCritic(plain_critic_for(data, width, outputs=width), data.shape, latent, width),
+        generator_for(data, latent, width),
+        PairCritic(critic_for(data, width, outputs=width), data.shape, latent, width),
         encoder_for(data, (2, latent) if chance else (latent,), width, DEPTH),
         latent=latent,
         family=DiagonalNormal.of if chance else Point,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -83,13 +82,11 @@ def aegan(
     width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AEGAN(
-        plain_generator_for(data, latent, width),
-        plain_critic_for(data, width),
+        *pair_for(data, latent, width),
         encoder_for(data, (latent,), width, DEPTH),
         latent=latent,
         share=share,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -114,14 +111,12 @@ def alpha_gan(
     width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return AlphaGAN(
-        plain_generator_for(data, latent, width),
-        plain_critic_for(data, width),
+        *pair_for(data, latent, width),
         encoder_for(data, (latent,), width, DEPTH),
         connected(data, (latent,), (1,), width),
         latent=latent,
         weight=weight,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -146,14 +141,12 @@ def vaegan(
     width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
     return VAEGAN(
-        plain_generator_for(data, latent, width),
-        plain_critic_for(data, width),
+        *pair_for(data, latent, width),
         encoder_for(data, (2, latent), width, DEPTH),
         latent=latent,
         gamma=gamma,
         beta=beta,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -181,16 +174,15 @@ def cvae_gan(
     require_classes(data, "cvae_gan")
     latent = code_length(data, latent)
     return CVAEGAN(
-        ConditionalGenerator(plain_generator_for(data, latent + TOLD, width), Told(data, width)),
-        plain_critic_for(data, width),
+        ConditionalGenerator(generator_for(data, latent + TOLD, width), Told(data, width)),
+        critic_for(data, width),
         ConditionalEncoder(encoder_for(data, (2, latent), width, DEPTH, vector=TOLD), Told(data, width)),
-        plain_critic_for(data, width, outputs=data.classes),
+        critic_for(data, width, outputs=data.classes),
         latent=latent,
         classes=data.classes,
         kl=kl,
         means=means,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -218,8 +210,8 @@ def ian(
     """
     width, rate = sized(data, width, rate)
     latent = code_length(data, latent)
-    makes = multiscale(data, latent, width) if data.kind == "image" else plain_generator_for(data, latent, width)
-    judges = plain_critic_for(data, width, outputs=3)
+    makes = multiscale(data, latent, width) if data.kind == "image" else generator_for(data, latent, width)
+    judges = critic_for(data, width, outputs=3)
     sees = Introspection(judges, data.shape)
     return IAN(
         makes,
@@ -230,7 +222,6 @@ def ian(
         pixels=pixels,
         features=features,
         kl=kl,
-        penalties=lazy_r1(penalty, 4, data),
         contents={"orthogonal": Orthogonal(makes, orthogonal)},
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )

@@ -8,7 +8,7 @@ from typing import Annotated, cast
 from exnihilo.core import DataSpec
 from exnihilo.models.gans.ensembles import AdaGAN, BayesianGAN
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import plain_critic_for, plain_generator_for
+from exnihilo.models.gans.networks import critic_for, generator_for
 from exnihilo.models.gans.recipes import Rate, Width, adversarial, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.zoo.foundations import gan
 
@@ -20,10 +20,10 @@ def adagan(
     parts: Annotated[int, 1, 100] = 3,
     beta: Annotated[float, 1e-3, 1] | None = None,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Annotated[int, 4, 4096] = 64,
+    width: Width | None = None,
     penalty: Annotated[float, 0, 1000] = 0.5,
-    rate: Annotated[float, 1e-7, 1] = 3e-3,
-    critic_rate: Annotated[float, 1e-7, 1] = 3e-3,
+    rate: Rate | None = None,
+    critic_rate: Rate | None = None,
 ) -> AdaGAN:
     """A mixture of generators, each learnt on the examples that those before it leave out.
 
@@ -31,9 +31,10 @@ def adagan(
     Between two parts a judge learns to tell data from the mixture, and its odds weigh the data for the next part.
     Caution: the training is shared out among the parts, so each learns for a fraction of it.
     """
+    width, rate = sized(data, width, rate)
     part = partial(gan, data, latent=latent, width=width, penalty=penalty, rate=rate, critic_rate=critic_rate)
     games = [cast(GAN, part()) for _ in range(parts)]
-    return AdaGAN(games, [plain_critic_for(data, width) for _ in range(parts - 1)], beta=beta)
+    return AdaGAN(games, [critic_for(data, width) for _ in range(parts - 1)], beta=beta)
 
 
 @adversarial("Bayesian GAN", "Saatchi & Wilson, 2017", arxiv="1705.09558")
@@ -60,8 +61,8 @@ def bayesian_gan(
     """
     width, rate = sized(data, width, rate, (128, 1e-3))
     return BayesianGAN(
-        [plain_generator_for(data, latent, width) for _ in range(generators)],
-        [plain_critic_for(data, width) for _ in range(critics)],
+        [generator_for(data, latent, width) for _ in range(generators)],
+        [critic_for(data, width) for _ in range(critics)],
         latent=latent,
         examples=data.examples,
         penalty=lazy_r1(penalty, 1, data).get("r1"),

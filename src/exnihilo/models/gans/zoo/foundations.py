@@ -11,7 +11,7 @@ from exnihilo.models.gans.family import GAN
 from exnihilo.models.gans.networks import connected, leaky
 from exnihilo.models.gans.objectives import minimax, nonsaturating
 from exnihilo.models.gans.outputs import output
-from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.tricks import InstanceNoise, flipped
 from exnihilo.nets.dcgan import Activation, StridedCritic, StridedGenerator
 
@@ -40,10 +40,8 @@ def gan(
         connected(data, data.shape, (1,), width),
         latent=latent,
         objective={"nonsaturating": nonsaturating, "minimax": minimax}[objective],
-        penalties=lazy_r1(penalty, 4, data),
         critic_steps=critic_steps,
-        optimizer=calm_adam(rate),
-        critic_optimizer=calm_adam(critic_rate or rate),
+        **calm(data, rate, penalty, critic_rate),
     )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from exnihilo.core import DataSpec, cosine, rmsprop
 from exnihilo.models.gans.family import GAN
-from exnihilo.models.gans.networks import Scaled, critic_for, few, generator_for
+from exnihilo.models.gans.networks import Scaled, critic_for, few, generator_for, pair_for
 from exnihilo.models.gans.objectives import (
     hinge,
     hinge_cost,
@@ -21,7 +21,7 @@ from exnihilo.models.gans.objectives import (
     wasserstein,
 )
 from exnihilo.models.gans.penalties import GradientPenalty, WeightDecay, clip_weights
-from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import Latent, Rate, Weight, Width, adversarial, calm, calm_adam, lazy_r1, sized
 
 
 @adversarial("Least Squares Generative Adversarial Networks", "Mao et al., 2017", arxiv="1611.04076")
@@ -43,12 +43,10 @@ def lsgan(
     """
     width, rate = sized(data, width, rate)
     return GAN(
-        generator_for(data, latent, width),
-        critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         objective=least_squares(fake, real, target),
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )
 
 
@@ -68,8 +66,8 @@ def wgan(
     Unlike the paper's: clip 0.01, five steps, and RMSProp at a constant 5e-5 there. Caution: a box is a crude way to be
     Lipschitz: a small one makes gradients vanish with depth, a large one takes long to fill.
     """
-    width, rate = sized(data, width, rate)
-    critic = critic_for(data, width)
+    width, rate = sized(data, width, rate, (256, 3e-4))
+    critic = critic_for(data, width, normalisation="none")
     return GAN(
         generator_for(data, latent, width),
         critic,
@@ -101,8 +99,7 @@ def wgan_gp(
     """
     width, rate = sized(data, width, rate)
     return GAN(
-        generator_for(data, latent, width),
-        critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         objective=wasserstein,
         penalties={"slope": GradientPenalty(penalty, one_sided=one_sided, at=at)},
@@ -129,7 +126,7 @@ def geometric_gan(
     `penalty` in each fourth round.
     """
     width, rate = sized(data, width, rate)
-    critic = critic_for(data, width)
+    critic = critic_for(data, width, normalisation="none")
     return GAN(
         generator_for(data, latent, width),
         critic,
@@ -193,10 +190,8 @@ def ragan(
     width, rate = sized(data, width, rate)
     cost = COSTS[variant]
     return GAN(
-        generator_for(data, latent, width),
-        critic_for(data, width),
+        *pair_for(data, latent, width),
         latent=latent,
         objective=relativistic_average(cost) if compare == "average" else relativistic(cost),
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
+        **calm(data, rate, penalty),
     )

@@ -13,13 +13,13 @@ from exnihilo.models.autoencoders.choose import convolutional
 from exnihilo.models.gans.coupled import CoGAN, CoupledCritic, CoupledGenerator, alike, apart
 from exnihilo.models.gans.family import GAN
 from exnihilo.models.gans.latents import Uniform
-from exnihilo.models.gans.networks import DEPTH, calm_critic_for, channels, leaky, plain_critic_for, plain_generator_for
+from exnihilo.models.gans.networks import DEPTH, channels, connected, critic_for, generator_for, leaky
 from exnihilo.models.gans.objectives import margin as ranked_scores
 from exnihilo.models.gans.outputs import output
 from exnihilo.models.gans.penalties import clip_weights
 from exnihilo.models.gans.pyramid import LAPGAN, BandCritic, Refiner, sides
 from exnihilo.models.gans.ranked import GoGAN, Ranking
-from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm_adam, lazy_r1, sized
+from exnihilo.models.gans.recipes import NOT_TEXT, Rate, Width, adversarial, calm, calm_adam, lazy_r1, sized
 from exnihilo.models.gans.zoo.foundations import gan
 from exnihilo.nets.dcgan import StridedGenerator
 from exnihilo.nets.layers import norm
@@ -66,12 +66,10 @@ def cogan(
     own = {"alike": alike, "apart": apart}[start or ("apart" if data.kind == "image" else "alike")]
     return CoGAN(
         CoupledGenerator(trunk, own(nn.Sequential(head, output(data)), data.classes)),
-        CoupledCritic(own(nn.Sequential(entry, leaky()), data.classes), calm_critic_for(inner, width)),
+        CoupledCritic(own(nn.Sequential(entry, leaky()), data.classes), critic_for(inner, width)),
         latent=latent,
         conditional=True,
-        penalties=lazy_r1(penalty, 4, data),
-        optimizer=calm_adam(rate),
-        critic_optimizer=calm_adam(critic_rate or rate),
+        **calm(data, rate, penalty, critic_rate),
     )
 
 
@@ -99,7 +97,6 @@ def lapgan(
     not their sum alone, with R1 of weight `penalty` in each fourth round, fully connected for pictures of few numbers;
     Adam for momentum; no classes.
     """
-    band_critic = calm_critic_for if convolutional(data) else plain_critic_for
     found = sides((data.shape[1], data.shape[2]), levels)
     games = []
     for side in found[:-1]:
@@ -107,12 +104,10 @@ def lapgan(
         pair = replace(spec, shape=(2 * data.shape[0], *side))
         game = GAN(
             Refiner(data.shape[0], max(4, channels(width) * 8 // max(8, *side))),  # about as costly on every level
-            BandCritic(band_critic(pair, width)),
+            BandCritic(critic_for(pair, width) if convolutional(data) else connected(data, pair.shape, (1,), width)),
             latent=Uniform(side[0] * side[1]),
             conditional=True,
-            penalties=lazy_r1(penalty, 4, data),
-            optimizer=calm_adam(rate),
-            critic_optimizer=calm_adam(critic_rate),
+            **calm(data, rate, penalty, critic_rate),
         )
         game.spec = spec
         games.append(game)
@@ -144,11 +139,11 @@ def gogan(
     does as well (0: not), after five critic updates a round. Caution: every stage has an equal part of the training.
     """
     width, rate = sized(data, width, rate)
-    critic = plain_critic_for(data, width)
+    critic = critic_for(data, width, normalisation="none" if clip else None)
     games: list[GAN] = []
     for _ in range(stages):
         game = GAN(
-            plain_generator_for(data, latent, width),
+            generator_for(data, latent, width),
             critic,
             latent=latent,
             objective=ranked_scores(margin),
