@@ -17,6 +17,7 @@ from exnihilo.cli import (
     detect,
     edit,
     evaluate,
+    exchange,
     forecast,
     impute,
     interpolate,
@@ -78,9 +79,9 @@ for verb in (
     compare.compare, data.data, train.train, sample.sample, evaluate.evaluate, traverse.traverse,
     interpolate.interpolate, arithmetic.arithmetic, project.project, impute.impute, restore.restore, edit.edit,
     forecast.forecast, detect.detect, attack.attack, represent.represent, balance.balance, compress.compress,
-    compress.decompress, models.models, show.show,
+    compress.decompress, exchange.export, exchange.import_, models.models, show.show,
 ):  # fmt: skip
-    app.command()(verb)
+    app.command(verb.__name__.rstrip("_"))(verb)  # `import_`, for Python has that word
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -32,7 +32,7 @@ from exnihilo.training.state import load_tensors, shared_tensors
 DIFFUSERS = "0.42.1"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 #: Beside the files of diffusers, which does not look at it: what they cannot say of the data and classes.
-OURS = "exnihilo.json"
+OURS, FORMAT = "exnihilo.json", 1
 #: The class of samples that are to be of any.
 ANY = "any"
 
@@ -60,10 +60,16 @@ def export_diffusers(model: GenerativeModel, folder: str | Path, *, label: str |
         weights["time_embedding.linear_2.bias"] += weights.pop("class_embedding.weight")[row]
         config["num_class_embeds"] = None
     known = spec.to_json() if label is None else _without_classes(spec).to_json()
-    ours = {"format": 1, "recipe": model.recipe, "options": model.options, "spec": known, "unknown": network.unknown}
+    ours = {
+        "format": FORMAT,
+        "recipe": model.recipe,
+        "options": model.options,
+        "spec": known,
+        "unknown": network.unknown,
+    }
     version = {"_diffusers_version": DIFFUSERS}
-    index = {"_class_name": "DDPMPipeline", **version}
-    index |= {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
+    parts = {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
+    index = {"_class_name": "DDPMPipeline"} | version | parts
     return _write(
         folder,
         {
@@ -208,6 +214,8 @@ def _spec(folder: Path, config: Mapping[str, Any], size: int | None, unknown: bo
     """The data as this program's own export describes them, else pictures of 256 levels and classes by number."""
     if (folder / OURS).is_file():
         ours = _read(folder / OURS, "")
+        if ours.get("format") != FORMAT:
+            raise RunError(f"{folder / OURS} has format {ours.get('format')!r}; this version reads format {FORMAT}.")
         return DataSpec.from_json(ours["spec"]), ours["unknown"]
     sides = config.get("sample_size") or size
     if sides is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+from torch import nn
+
 from exnihilo.core import DataSpec, OptionError, adamw, cosine, recipe
 from exnihilo.models.diffusion.discrete import DenoisingDiffusion
 from exnihilo.models.diffusion.guided import GuidedDiffusion
@@ -35,6 +37,7 @@ def adm(
     for its guidance by `classifier_guidance`. Unlike the paper's: sides are halved by convolutions.
     """
     path = Discrete(linear_betas() if schedule == "linear" else cosine_betas())
+    network: nn.Module
     if data.kind == "image":
         network = standard_network(data, usual_layout(data, width, depth, attention), path.steps, outputs=2)
     else:
