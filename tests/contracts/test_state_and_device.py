@@ -14,9 +14,6 @@ from tests.contracts.test_every_recipe import every_case, sampling, small, train
 
 #: Recipes whose loss waits for the device in every step, and where; strict, so that whoever mends one strikes it out.
 WAITING: dict[str, str] = {
-    "diffusion_2015": "of a batch, the rows at the first level are gathered",
-    "improved_ddpm": "of a batch, the rows at the first level are gathered",
-    "nce": "noise of a mixture is drawn component by component",
     "ot_cfm": "the pairing of a batch is solved on the host",
 }
 

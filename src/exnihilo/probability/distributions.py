@@ -137,13 +137,19 @@ class GaussianMixture:
 
     @staticmethod
     def _place(component: Tensor, epsilon: Tensor, means: Tensor, factors: Tensor) -> Tensor:
-        """means + L_k epsilon, row by row; component by component, because a factor per row would fill the memory."""
+        """means + L_k epsilon, row by row; component by component, because a factor per row would fill the memory.
+
+        An accelerator multiplies all rows by every factor: to gather a component's rows it would have to be waited for.
+        """
         if factors.ndim == 2:
             return means + factors[component] * epsilon
         if len(factors) == 1:
             return means + epsilon @ factors[0].mT
         x = means.clone()
-        for k in component.unique().tolist():
+        for k, factor in enumerate(factors):
             rows = component == k
-            x[rows] += epsilon[rows] @ factors[min(k, len(factors) - 1)].mT
+            if rows.is_cpu:
+                x[rows] += epsilon[rows] @ factor.mT
+            else:
+                x += rows[:, None] * (epsilon @ factor.mT)
         return x

@@ -29,17 +29,17 @@ def diffusion_bound(denoise: Denoise, path: Levels, x: Tensor, noise: Noise, k: 
     chance = chance / chance.sum()
     below = chance.cumsum(dim=0)
 
-    def terms(index: Tensor) -> Tensor:
+    def seen_at(index: Tensor) -> Prediction:
         t = index.to(x) / path.steps
         alpha, sigma = path(beside(x, t))
-        return level_terms(denoise(alpha * x + sigma * noise.like(x), t), path, x, index, spec)
+        return denoise(alpha * x + sigma * noise.like(x), t)
 
     total = prior_term(path, x)
     for stratum in range(k):
         place = (stratum + noise.uniform(dtype=torch.float64)) / k  # [B]
         index = torch.searchsorted(below, place).clamp(max=len(chance) - 1) + 2
-        total = total + terms(index) / (k * chance[index - 2]).to(x)
-    return -total - terms(torch.ones(len(x), dtype=torch.long, device=x.device))
+        total = total + divergence_terms(seen_at(index), path, x, index) / (k * chance[index - 2]).to(x)
+    return _decoder(seen_at(torch.ones(len(x), dtype=torch.long, device=x.device)), path, x, spec) - total
 
 
 def prior_term(path: Levels, x: Tensor) -> Tensor:
@@ -59,19 +59,21 @@ def level_terms(prediction: Prediction, path: Levels, x: Tensor, index: Tensor, 
     is a normal of variance beta_1, or by the fraction between it and level 2's v, for v is 0 at level 1: its density
     or, given a spec, the mass of each level (Ho et al., 2020, Eq. 13). index [B] from 1 to T; prediction at x_i.
     """
-    later = index.clamp(min=2)
-    before, after = beside(x, path.signal[later - 1]), beside(x, path.signal[later])  # alpha^2 of i - 1 and i
+    first = beside(x, index == 1)
+    near = prediction._replace(data=torch.where(first, prediction.data, x))  # where it is not asked, safe to decode
+    decoded = -_decoder(near, path, x, spec)
+    return torch.where(first.flatten(), decoded, divergence_terms(prediction, path, x, index.clamp(min=2)))
+
+
+def divergence_terms(prediction: Prediction, path: Levels, x: Tensor, index: Tensor) -> Tensor:
+    """[B] those of `level_terms` for index [B] from 2 to T."""
+    before, after = beside(x, path.signal[index - 1]), beside(x, path.signal[index])  # alpha^2 of i - 1 and i
     gap = (before / (1 - before) - after / (1 - after)).to(x)
     terms = gap * (x - prediction.data).square()
     if prediction.fraction is not None:
         narrower = prediction.fraction * ((1 - before) / (1 - after)).log().to(x)  # log(v / w)
         terms = terms * narrower.exp() + narrower.expm1() - narrower
-    terms = 0.5 * terms.flatten(1).sum(dim=1)
-    first = (index == 1).nonzero()[:, 0]
-    if len(first):
-        chosen = Prediction(*(None if part is None else part[first] for part in prediction))  # type: ignore[arg-type]
-        terms = terms.index_put((first,), -_decoder(chosen, path, x[first], spec))
-    return terms
+    return 0.5 * terms.flatten(1).sum(dim=1)
 
 
 def _decoder(prediction: Prediction, path: Levels, x: Tensor, spec: DataSpec | None) -> Tensor:
