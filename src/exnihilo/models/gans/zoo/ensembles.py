@@ -20,10 +20,10 @@ def adagan(
     parts: Annotated[int, 1, 100] = 3,
     beta: Annotated[float, 1e-3, 1] | None = None,
     latent: Annotated[int, 1, 1024] = 32,
-    width: Width | None = None,
+    width: Annotated[int, 4, 4096] = 64,
     penalty: Annotated[float, 0, 1000] = 0.5,
-    rate: Rate | None = None,
-    critic_rate: Rate | None = None,
+    rate: Annotated[float, 1e-7, 1] = 3e-3,
+    critic_rate: Annotated[float, 1e-7, 1] = 3e-3,
 ) -> AdaGAN:
     """A mixture of generators, each learnt on the examples that those before it leave out.
 
@@ -31,7 +31,6 @@ def adagan(
     Between two parts a judge learns to tell data from the mixture, and its odds weigh the data for the next part.
     Caution: the training is shared out among the parts, so each learns for a fraction of it.
     """
-    width, rate = sized(data, width, rate)
     part = partial(gan, data, latent=latent, width=width, penalty=penalty, rate=rate, critic_rate=critic_rate)
     games = [cast(GAN, part()) for _ in range(parts)]
     return AdaGAN(games, [critic_for(data, width) for _ in range(parts - 1)], beta=beta)
