@@ -53,12 +53,15 @@ class MaskedConv2d(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(x, self.weight * self.mask, self.bias, padding=self.middle)
+        return conv2d(x, self.rows(), self.bias, padding=self.middle)[:, :, : x.shape[2]]
+
+    def rows(self) -> Tensor:
+        """[out, in, middle + 1, kernel] the weights without the rows below the centre, all of which are closed."""
+        return (self.weight * self.mask)[:, :, : self.middle + 1]
 
     def matrix(self) -> Tensor:
         """[out, columns * rows * in] the weights that act on a window of a `Strip`."""
-        rows = (self.weight * self.mask)[:, :, : self.middle + 1]
-        return rows.permute(0, 3, 2, 1).reshape(len(self.weight), -1).contiguous()
+        return self.rows().permute(0, 3, 2, 1).reshape(len(self.weight), -1).contiguous()
 
 
 class MaskedWeight(nn.Module):
