@@ -25,7 +25,7 @@ def flows(kind: str) -> tuple[GenerativeModel, nn.Module, str]:
     options = {"transform": "autoregressive", "width": WIDTH, "depth": 3, "bins": 8}
     ours = create("nsf", DataSpec("vector", (ENTRIES,)), **options)
     theirs = zuko.flows.NSF(ENTRIES, bins=8, transforms=3, hidden_features=hidden)
-    return ours, theirs, "3 autoregressive maps of splines of 8 bins; ours has linear maps and free splines between"
+    return ours, theirs, "3 autoregressive maps of splines of 8 bins; ours scales first and has linear maps between"
 
 
 def density(kind: str) -> Pair:
