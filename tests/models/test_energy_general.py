@@ -150,7 +150,7 @@ def test_the_exact_rule_recovers_a_machine() -> None:
     assert float(p @ (p.log() - model.log_prob(every(8)).detach())) < 1e-4
 
 
-@pytest.mark.parametrize(("rule", "reached"), [("exact", 0.02), ("pcd", 0.05), ("pseudo", 0.03), ("mean_field", 0.15)])
+@pytest.mark.parametrize(("rule", "reached"), [("exact", 0.02), ("pcd", 0.05), ("pseudo", 0.03)])
 def test_every_rule_learns_an_ising_model(rule: str, reached: float) -> None:
     """Divergence from the truth; independent units are 0.54 nats away."""
     truth, _ = Pairwise.of_spins(0.4 * neighbours(2, 4), 0.1 * torch.ones(8, dtype=torch.float64))
@@ -172,6 +172,26 @@ def test_every_rule_learns_an_ising_model(rule: str, reached: float) -> None:
         optimizer.step()
     with torch.no_grad():
         assert float(log_p.exp() @ (log_p - model.log_prob(every(8).float()))) < reached
+
+
+@pytest.mark.parametrize(("coupling", "reached"), [(0.2, 0.2), (0.4, 0.4), (1.0, 0.6)])
+def test_mean_field_is_solved_as_far_as_it_holds(coupling: float, reached: float) -> None:
+    """The share of independent units' divergence that is left; with all of the covariances it is 45 times it at 1."""
+    truth, _ = Pairwise.of_spins(coupling * neighbours(2, 4), 0.1 * torch.ones(8, dtype=torch.float64))
+    log_p = -truth.energy(every(8)) - truth.log_partition()
+    torch.manual_seed(0)
+    data = every(8)[torch.multinomial(log_p.exp(), 4000, replacement=True)].float()
+    model = create("boltzmann", DataSpec("vector", (8,), levels=2), rule="mean_field")
+    assert isinstance(model, BoltzmannMachine)
+    assert not list(model.players())
+    model.initialise(Examples(data))  # type: ignore[arg-type]
+    independent = Pairwise(torch.zeros(8, 8, dtype=torch.float64), model.data_mean.double().logit())
+    with torch.no_grad():
+        apart, far = (
+            float(log_p.exp() @ (log_p + machine.energy(every(8)) + machine.log_partition()))
+            for machine in (model.machine.double(), independent)
+        )
+    assert apart < reached * far
 
 
 # -- what it is asked for --------------------------------------------------------------------------------------------
@@ -197,8 +217,9 @@ def test_what_is_too_large_is_refused_with_its_size() -> None:
     spec = DataSpec("vector", (30,), levels=2)
     with pytest.raises(OptionError, match=r"2\^30 = 1\.1e\+09 .* Use rule=pcd"):
         create("boltzmann", spec, rule="exact")
-    with pytest.raises(OptionError, match="hidden units"):
-        create("boltzmann", spec, rule="pseudo", hidden=2)
+    for rule in ("pseudo", "mean_field"):
+        with pytest.raises(OptionError, match="hidden units"):
+            create("boltzmann", spec, rule=rule, hidden=2)
     model = create("boltzmann", spec)
     assert isinstance(model, BoltzmannMachine)
     assert "log_prob" not in model.capabilities
