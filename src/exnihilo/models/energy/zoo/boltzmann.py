@@ -46,10 +46,10 @@ def boltzmann(
     """Binary units that are all connected to each other, visible ones and `hidden` others.
 
     rule, for the part of the gradient that the machine itself gives: `exact` sums over all 2^n states (20 units at
-    most); `pcd` runs `chains` on for `k` Gibbs sweeps an update; `mean_field` solves for the data's means and a share of
-    their covariances at once, for weak couplings; `pseudo` maximises the pseudo-likelihood instead. The last two know
-    no hidden units. auto: exact up to 14 units, else pcd. Unlike the paper's, chains are not annealed but go on from
-    update to update, and hidden units of the data are at their mean-field means.
+    most); `pcd` runs `chains` on for `k` Gibbs sweeps an update; `mean_field` solves for the means and a share of the
+    covariances of the data at once, for weak couplings; `pseudo` maximises the pseudo-likelihood instead. The last two
+    know no hidden units. auto: exact up to 14 units, else pcd. Unlike the paper's, chains are not annealed but go on
+    from update to update, and hidden units of the data are at their mean-field means.
     """
     grey, units = grey_levels("boltzmann", data), data.size + hidden
     chosen = rule if rule != "auto" else ("exact" if units <= QUICK else "pcd")
