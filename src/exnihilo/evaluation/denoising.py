@@ -19,6 +19,10 @@ CELL, LEFT, TOP = 0.62, 0.75, 0.3  # inches
 POINTS = 500  # of a plane, for a picture
 
 
+#: t, x_t [B, *shape] and the expected data.
+Look = tuple[float, Tensor, Tensor]
+
+
 @dataclass(frozen=True)
 class DenoisingPath:
     """States x_t of samples and the expected data, at a few of the times that the sampler visits, and the samples."""
@@ -61,9 +65,9 @@ def check_shown(spec: DataSpec) -> None:
 
 
 @contextmanager
-def watched(model: GenerativeModel) -> Iterator[list[tuple[float, Tensor, Tensor]]]:
+def watched(model: GenerativeModel) -> Iterator[list[Look]]:
     """While it is open, what `model.denoise` is asked and answers is written down: (t, x_t, expected data)."""
-    looks: list[tuple[float, Tensor, Tensor]] = []
+    looks: list[Look] = []
     denoise = model.denoise
 
     def recorded(x: Tensor, t: Tensor, **asked: Any) -> Prediction:
@@ -88,14 +92,15 @@ def denoising_path(
     model.require("denoise", "sample")
     with watched(model) as looks:
         samples = model.sample(n, seed=seed, **asked).cpu()
-    falling: list[tuple[float, Tensor, Tensor]] = []
+    falling: list[Look] = []
     for look in looks:  # solvers of higher order look twice, adaptive ones also back
         if not falling or look[0] < falling[-1][0]:
             falling.append(look)
     places = sorted({round(place) for place in np.linspace(0, len(falling) - 1, min(columns, len(falling)))})
     chosen = [falling[place] for place in places]
     times = torch.tensor([look[0] for look in chosen])
-    return DenoisingPath(times, *(torch.stack([look[part][:n] for look in chosen]) for part in (1, 2)), samples)
+    x, data = torch.stack([x[:n] for _, x, _ in chosen]), torch.stack([data[:n] for *_, data in chosen])
+    return DenoisingPath(times, x, data, samples)
 
 
 def _grid(spec: DataSpec, rows: list[Tensor], titles: list[str]) -> Any:
