@@ -20,6 +20,8 @@ VERBS = (
     "project",
     "models",
     "impute",
+    "restore",
+    "edit",
     "forecast",
     "compress",
     "decompress",
