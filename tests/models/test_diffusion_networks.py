@@ -73,7 +73,9 @@ def test_patches_are_as_small_as_the_number_of_tokens_allows() -> None:
         (1, 1024): 16,
     }
     for shape, patch in sides.items():
-        assert patch_of(DataSpec("image" if len(shape) == 3 else "series", shape)) == patch
+        spec = DataSpec("image" if len(shape) == 3 else "series", shape)
+        assert patch_of(spec) == patch
+        assert patch_of(spec, least=2) == max(2, patch)
 
 
 @pytest.mark.parametrize("name", list(TRANSFORMERS))
@@ -83,7 +85,7 @@ def test_transformers_take_pictures_of_any_side(name: str, spec: DataSpec, patch
     model = create(name, spec, width=9, depth=1, patch=patch)
     body = body_of(model)
     assert type(body) is TRANSFORMERS[name]
-    assert body.patch == (patch or patch_of(spec))
+    assert body.patch == (patch or patch_of(spec, least=2))
     rough(model)
     assert all(term.isfinite() for term in cast(Diffusion, model).loss(some(spec)).values())
     samples = model.sample(2, seed=0, steps=2)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from exnihilo.core import DataSpec, recipe
 from exnihilo.models.diffusion.continuous import ContinuousDiffusion
 from exnihilo.models.diffusion.family import Diffusion
-from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, deviation_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import preconditioned, predict_noise, scaled_noise
 from exnihilo.models.diffusion.times import discrete, from_least, log_normal
 from exnihilo.models.diffusion.weightings import evenly, likelihood, unit_variance
@@ -53,7 +53,7 @@ def ncsn(
     model = Diffusion(
         timed_network(data, width, depth, attention),
         NoiseLadder(levels),
-        scaled_noise(_deviation(data)),
+        scaled_noise(deviation_of(data)),
         discrete(levels),
         box=box_of(data),
         labelled=data.classes > 0,
@@ -91,7 +91,7 @@ def score_sde(
     model = ContinuousDiffusion(
         timed_network(data, width, depth, attention, features=features),
         path,
-        scaled_noise(_deviation(data)) if sde == "ve" else predict_noise,
+        scaled_noise(deviation_of(data)) if sde == "ve" else predict_noise,
         from_least(path.least),
         density=density or data.continuous,
         weighting=evenly if weighting == "noise" else likelihood,
@@ -123,7 +123,7 @@ def edm(
     that the model states a likelihood; samples are then noisier. The paper's sampler: solver=heun spacing=karras
     steps=18.
     """
-    deviation = _deviation(data)
+    deviation = deviation_of(data)
     model = ContinuousDiffusion(
         timed_network(data, width, depth, attention),
         Plain(),
@@ -136,8 +136,3 @@ def edm(
     )
     model.optimizer = network_optimizer(data, width)
     return model
-
-
-def _deviation(data: DataSpec) -> float:
-    """About that of the entries: 0.5 of pictures (Karras et al., 2022, Table 1); numbers are standardised."""
-    return 0.5 if data.kind == "image" else 1.0

@@ -9,7 +9,7 @@ from exnihilo.models.diffusion.continuous import ContinuousDiffusion
 from exnihilo.models.diffusion.couplings import transported
 from exnihilo.models.diffusion.distilled import Consistency, ProgressiveDistillation, boundary
 from exnihilo.models.diffusion.family import Diffusion
-from exnihilo.models.diffusion.networks import TIMED, box_of, network_optimizer, timed_network
+from exnihilo.models.diffusion.networks import TIMED, box_of, deviation_of, network_optimizer, timed_network
 from exnihilo.models.diffusion.predictions import preconditioned, predict_v, predict_velocity
 from exnihilo.models.diffusion.reflow import RectifiedFlow
 from exnihilo.models.diffusion.times import log_normal, logit_normal, stratified
@@ -149,7 +149,7 @@ def consistency(
     """
     if fine < coarse:
         raise OptionError(f"consistency: fine={fine} is below coarse={coarse}; the levels become finer in training.")
-    path, deviation = Plain(), 0.5 if data.kind == "image" else 1.0
+    path, deviation = Plain(), deviation_of(data)
 
     teacher = None
     if method == "distillation":
