@@ -22,8 +22,6 @@ def lags_of(season: int) -> list[int]:
 def carried(x: Tensor) -> Tensor:
     """x [..., T] with each gap, NaN, at the last value before it; 0 where there is none."""
     missing = x.isnan()
-    if not missing.any():
-        return x
     place = torch.arange(x.shape[-1], device=x.device).where(~missing, -1).cummax(dim=-1).values
     return x.gather(-1, place.clamp(min=0)).where(place >= 0, 0.0)
 
@@ -63,10 +61,13 @@ class Lagged(Recurrent):
         self.register_buffer("moved", moved, persistent=False)
 
     def look(self, x: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        """z [B, n, looks] and b [B, C, n] of the steps from `first` on, up to the one after x [B, C, t]."""
+        """z [B, n, looks] and b [B, C, n] of the steps from `first` on, up to the one after x [B, C, t].
+
+        Only whole series, from step 0, may have gaps: a walk fills them as it goes.
+        """
         steps = torch.arange(first, x.shape[2] + 1, device=x.device)[:, None]
         reached = steps >= self.lags  # [n, LAGS]
-        held = pad(carried(x), (1, 0))  # before the first value: 0, the mean
+        held = pad(x if first else carried(x), (1, 0))  # before the first value: 0, the mean
         values = held[:, :, torch.where(reached, steps - self.lags + 1, steps)]  # [B, C, n, LAGS]
         base = values[..., 0]
         missing = pad(x.isnan().to(x), (1, 0))[:, :, first:]

@@ -29,7 +29,7 @@ HELD = 2**26  # numbers that the keys and values of samples drawn at once may ta
 def gpt(
     data: DataSpec,
     *,
-    width: Annotated[int, 2, 8192] = 128,
+    width: Annotated[int, 2, 8192] = 96,
     depth: Annotated[int, 1, 128] = 4,
     dropout: Annotated[float, 0.0, 0.9] = 0.0,
     conditional: bool = False,
@@ -37,10 +37,11 @@ def gpt(
     """A transformer whose every token attends to those before it: text, or pictures as levels in raster order (iGPT).
 
     GPT-2's blocks: normalised first, GELU, logits that share the tokens' vectors; unlike GPT-2's, positions are rotary
-    (arXiv:2104.09864), with which little text teaches more, and a head of attention has 32 channels. It is trained on
-    windows, and a sample is one: `sample(text=...)`, in the shell `exnihilo sample RUN --text "..."`, goes on from a
-    prompt. Unlike Image GPT (Chen et al., 2020), which reduces colours to 512, each colour of a pixel is a token of all
-    levels. Caution: time grows with the square of the window; a picture of 28 x 28 is 784 tokens.
+    (arXiv:2104.09864), with which little text teaches more, and a head of attention has 32 channels. The width suits
+    minutes on a processor; hours want more. It is trained on windows, and a sample is one: `sample(text=...)`, in the
+    shell `exnihilo sample RUN --text "..."`, goes on from a prompt. Unlike Image GPT (Chen et al., 2020), which reduces
+    colours to 512, each colour of a pixel is a token of all levels. Caution: time grows with the square of the window;
+    a picture of 28 x 28 is 784 tokens.
     """
     if not data.levels:
         raise ModelError("gpt gives probabilities to levels, and these pictures have none.")
