@@ -29,6 +29,8 @@ VERBS = (
     "balance",
     "detect",
     "attack",
+    "export",
+    "import",
     "show",
 )
 

@@ -24,7 +24,10 @@ from exnihilo.training import Budget, Hook, RunFolder, Trainer, load_model, trai
 from exnihilo.training.state import all_tensors
 
 STEPS = 6
-SMALL = {"width": 8, "depth": 2, "latent": 3, "hidden": 8, "components": 2, "blocks": 1, "sweeps": 3, "steps": 3}
+SMALL = {
+    "width": 8, "depth": 2, "latent": 3, "hidden": 8, "components": 2, "blocks": 1, "sweeps": 3, "steps": 3,
+    "maps": "8-16a", "norm_groups": 4,
+}  # fmt: skip
 
 
 def random(*shape: int) -> np.ndarray:

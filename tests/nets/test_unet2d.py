@@ -92,16 +92,16 @@ def test_attention_pools_as_the_formula_says() -> None:
     x = torch.randn(2, 8, 2, 3)
     places = x.flatten(2).transpose(1, 2)
     places = torch.cat([places.mean(1, keepdim=True), places], 1) + pool.positions
-    key, value = pool.pair(places).chunk(2, dim=2)
+    query, key, value = pool.attention.enter(places).chunk(3, dim=2)
     mixed = []
     for head in (slice(0, 4), slice(4, 8)):
-        weights = (pool.query(places[:, 0])[:, None, head] * key[..., head]).sum(-1).div(2).softmax(dim=1)
+        weights = (query[:, :1, head] * key[..., head]).sum(-1).div(2).softmax(dim=1)
         mixed.append((weights[..., None] * value[..., head]).sum(1))
-    torch.testing.assert_close(pool(x), pool.leave(torch.cat(mixed, dim=1)))
+    torch.testing.assert_close(pool(x), pool.attention.leave(torch.cat(mixed, dim=1)))
 
 
 def test_layouts_that_cannot_be_are_refused() -> None:
-    with pytest.raises(OptionError, match="multiples of the 32 groups"):
+    with pytest.raises(OptionError, match=r"48 channels are not allowed.*multiples of the 32 groups"):
         Layout((48, 64), 1, (False, False))
-    with pytest.raises(OptionError, match="does not divide 64"):
+    with pytest.raises(OptionError, match="does not divide the 64"):
         Layout((32, 64), 1, (False, True), head=48)

@@ -23,7 +23,7 @@ from exnihilo.training import RunFolder, load_model
 GREY = DataSpec("image", (1, 8, 8), levels=17, examples=100)
 NAMES = ("cat", "dog", "owl")
 COLOUR = DataSpec("image", (3, 8, 4), levels=256, classes=3, class_names=NAMES, class_shares=(0.5, 0.3, 0.2))
-SMALL: dict[str, Any] = dict(maps="8-16a", depth=1, groups=4)
+SMALL: dict[str, Any] = dict(maps="8-16a", depth=1, norm_groups=4)
 
 
 def rough(model: GenerativeModel) -> DenoisingDiffusion:
@@ -294,6 +294,17 @@ def test_the_first_names_of_attention_are_read() -> None:
         name.removeprefix("mid_block.attentions.0.") for name in current_names(old | {"conv_in.bias": torch.zeros(1)})
     ]
     assert names == ["to_q.weight", "to_out.0.weight", "group_norm.weight", "conv_in.bias"]
+
+
+def test_the_first_pipelines_had_all_files_in_one_folder(tmp_path: Path) -> None:
+    model = small()
+    export_diffusers(model, tmp_path / "pipe")
+    for part in ("unet", "scheduler"):
+        for file in (tmp_path / "pipe" / part).iterdir():
+            file.rename(tmp_path / "pipe" / file.name)
+        (tmp_path / "pipe" / part).rmdir()
+    back = import_diffusers(tmp_path / "pipe").model
+    assert torch.equal(back.sample(1, seed=0, steps=2), model.sample(1, seed=0, steps=2))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from exnihilo.core import OptionError
+from exnihilo.nets.attention import Attention
 from exnihilo.nets.layers import zero_init
 
 #: The longest period of the time's features over 2 pi, in levels (Vaswani et al., 2017).
@@ -52,11 +53,14 @@ class Layout:
 
     def __post_init__(self) -> None:
         if bad := [width for width in self.widths if width % self.groups or width % 2]:
-            raise OptionError(f"widths={bad[0]} is not allowed. Widths are even multiples of the {self.groups} groups.")
+            raise OptionError(
+                f"{bad[0]} channels are not allowed: in the standard U-Net they are even multiples of the {self.groups}"
+                " groups of its norms."
+            )
         seen = [width for width, attends in zip(self.widths, self.attends, strict=True) if attends]
         seen += [self.widths[-1]] if self.middle else []
         if self.head and (bad := [width for width in seen if width % self.head]):
-            raise OptionError(f"head={self.head} is not allowed: it does not divide {bad[0]} channels that attend.")
+            raise OptionError(f"head={self.head} is not allowed: it does not divide the {bad[0]} channels that attend.")
 
     @property
     def vector(self) -> int:
@@ -122,10 +126,10 @@ class Resnet(nn.Module):
         return self.conv_shortcut(x) + self.conv2(self.dropout(F.silu(h)))
 
 
-class Attention(nn.Module):
+class MapAttention(nn.Module):
     """x + W softmax(Q K^T / sqrt(d)) V over the places of a map, (B, C, H, W) -> the same; starts as x.
 
-    As `nets.attention`'s, but with the three projections apart and on channels-last places, as the files have them.
+    `nets.attention`'s, but for the three projections, which are apart as in the files.
     """
 
     def __init__(self, channels: int, layout: Layout, normed: bool = True):
@@ -176,7 +180,7 @@ class DownLevel(nn.Module):
         width, last = layout.widths[level], level == len(layout.widths) - 1
         self.resnets = nn.ModuleList([Resnet(width if i else before, width, layout) for i in range(layout.depth)])
         attended = layout.depth if layout.attends[level] else 0
-        self.attentions = nn.ModuleList([Attention(width, layout) for _ in range(attended)])
+        self.attentions = nn.ModuleList([MapAttention(width, layout) for _ in range(attended)])
         residual = layout.resampling == "residual"
         make = (lambda: Resnet(width, width, layout, "down")) if residual else (lambda: Down(width, layout.corner))
         self.downsamplers = nn.ModuleList([] if last else [make()])
@@ -200,7 +204,7 @@ class Middle(nn.Module):
         super().__init__()
         width = layout.widths[-1]
         self.resnets = nn.ModuleList([Resnet(width, width, layout) for _ in range(2)])
-        attended = [Attention(width, layout, layout.middle_norm)] if layout.middle else []
+        attended = [MapAttention(width, layout, layout.middle_norm)] if layout.middle else []
         self.attentions = nn.ModuleList(attended)
 
     def forward(self, h: Tensor, vector: Tensor) -> Tensor:
@@ -221,7 +225,7 @@ class UpLevel(nn.Module):
             [Resnet((width if i else before) + other, width, layout) for i, other in enumerate(stored)]
         )
         attended = len(stored) if layout.attends[level] else 0
-        self.attentions = nn.ModuleList([Attention(width, layout) for _ in range(attended)])
+        self.attentions = nn.ModuleList([MapAttention(width, layout) for _ in range(attended)])
         residual = layout.resampling == "residual"
         make = (lambda: Resnet(width, width, layout, "up")) if residual else (lambda: Up(width))
         self.upsamplers = nn.ModuleList([make()] if level else [])
@@ -330,15 +334,12 @@ class AttentionPool(nn.Module):
 
     def __init__(self, channels: int, places: int, outputs: int, heads: int):
         super().__init__()
-        self.heads = heads
         self.positions = nn.Parameter(torch.randn(places + 1, channels) / channels**0.5)
-        self.query, self.pair = nn.Linear(channels, channels), nn.Linear(channels, 2 * channels)
-        self.leave = nn.Linear(channels, outputs)
+        self.attention = Attention(channels, heads)
+        self.attention.leave = nn.Linear(channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         places = x.flatten(2).transpose(1, 2)  # (B, HW, C)
         places = torch.cat([places.mean(dim=1, keepdim=True), places], dim=1) + self.positions
-        query = self.query(places[:, :1]).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, 1, d)
-        key, value = self.pair(places).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        pooled = F.scaled_dot_product_attention(query, key, value)  # (B, heads, 1, d)
-        return self.leave(pooled.flatten(1))
+        query, key, value = self.attention.split(places)
+        return self.attention.join(query[:, :, :1], key, value)[:, 0]

@@ -77,12 +77,7 @@ class GuidedDiffusion(LearnedVariance):
 
     def _log_classes(self, x: Tensor, t: Tensor) -> Tensor:
         """[B, classes] log p(class | x_t)."""
-        if self.classifier is None:
-            why = "without labels" if not self.labelled else "with classifier=0"
-            raise OptionError(
-                f"classifier_guidance needs a classifier, and this {self.recipe} was trained {why}. Leave it out, or"
-                " train on labelled data, with classifier above 0."
-            )
+        assert self.classifier is not None
         logits: Tensor = self.classifier(x, t)
         return logits.log_softmax(dim=1)
 
@@ -90,6 +85,12 @@ class GuidedDiffusion(LearnedVariance):
         """As of the base, steered by the classifier before the expected data are kept in their box."""
         if classifier_guidance == 0:
             return super().denoiser(asked, **others)
+        if self.classifier is None:
+            why = "with classifier=0" if self.labelled else "without labels"
+            raise OptionError(
+                f"classifier_guidance needs a classifier, and this {self.recipe} was trained {why}. Leave it out, or"
+                " train on labelled data, with classifier above 0."
+            )
         threshold = others.pop("threshold", "static")
         free = super().denoiser(asked, threshold="none", **others)
 

@@ -58,7 +58,9 @@ class StandardNetwork(nn.Module):
         if not self.classes:
             return None
         if not self.unknown and (label is None or bool((label < 0).any())):
-            raise OptionError("This network was trained with classes only, so it needs one: give a label.")
+            raise OptionError(
+                "This network was trained with classes only, so it needs one: give a label, and no guidance."
+            )
         if label is None:
             return torch.full((len(t),), self.classes, device=t.device)
         return torch.where(label < 0, self.classes, label)

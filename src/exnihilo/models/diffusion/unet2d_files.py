@@ -84,7 +84,7 @@ def network_options(config: Mapping[str, Any]) -> dict[str, Any]:
         "maps": "-".join(f"{width}{'a' if seen else ''}" for width, seen in zip(widths, attends, strict=True)),
         "depth": values["layers_per_block"],
         "head": values["attention_head_dim"] or 0,
-        "groups": groups,
+        "norm_groups": groups,
         "epsilon": values["norm_eps"],
         "modulation": "scale_shift" if scaled else "shift",
         "resampling": _resampling(values),

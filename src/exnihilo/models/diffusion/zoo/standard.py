@@ -66,7 +66,7 @@ def unet2d(
     maps: str = "32-64-64a",
     depth: Annotated[int, 1, 8] = 2,
     head: Annotated[int, 0, 1024] = 0,
-    groups: Annotated[int, 1, 1024] = 32,
+    norm_groups: Annotated[int, 1, 1024] = 32,
     epsilon: Annotated[float, 0, 1] = 1e-5,
     modulation: Literal["shift", "scale_shift"] = "shift",
     resampling: Literal["convolution", "residual"] = "convolution",
@@ -94,7 +94,7 @@ def unet2d(
     layout = Layout(
         *_widths(maps, depth),
         head=head,
-        groups=groups,
+        groups=norm_groups,
         epsilon=epsilon,
         modulation=modulation,
         resampling=resampling,
