@@ -23,12 +23,13 @@ TABLE = Discrete(linear_betas())
 
 
 def analytic(path: Path, times: list[float], variance: float) -> Analytic:
-    """E|noise|^2 of the exact denoiser of N(0, variance): sigma^2 / (alpha^2 variance + sigma^2)."""
-    powers = []
+    """With the error of the exact noise of N(0, variance): alpha^2 variance / (alpha^2 variance + sigma^2)."""
+    shares, errors = [], []
     for t in times:
         alpha, sigma = curves(path, t)
-        powers.append(sigma**2 / (alpha**2 * variance + sigma**2))
-    return Analytic(times, powers)
+        shares.append(sigma / (alpha + sigma))
+        errors.append(alpha**2 * variance / (alpha**2 * variance + sigma**2))
+    return Analytic(shares, errors)
 
 
 @pytest.mark.parametrize("variance", [0.01, 0.25, 1.0])
@@ -41,7 +42,7 @@ def test_the_analytic_variance_is_exact_at_any_number_of_steps(variance: float, 
     for t, s in zip(times[:-1], times[1:], strict=True):
         gain = float(Ancestral(small).step(denoise, TABLE, one, t, s, Fixed(0.0)))
         now = gain**2 * now + rule.exact(TABLE, s, t)
-    assert now == pytest.approx(variance, rel=1e-9)
+    assert now == pytest.approx(variance, rel=1e-12)
 
 
 def test_the_analytic_variance_lies_between_its_bounds() -> None:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from exnihilo.core import OptionError, Prediction
 from exnihilo.probability.paths import Path
 from exnihilo.probability.transitions import curves, posterior_variance, transition_variance
 
+#: The smallest alpha that is divided by.
+TINY = 1e-8
 #: The variance of the noise of a step, given (path, s, t, prediction): a number, or a tensor that broadcasts with x.
 Variance = Callable[[Path, float, float, Prediction], Tensor | float]
 
@@ -48,14 +51,15 @@ def learned_log_variance(path: Path, s: float, t: float, fraction: Tensor) -> Te
 class Analytic:
     """The variance that is best for a given network: posterior_variance + c^2 Cov[data | x_t], c the mean's per data.
 
-    Bao et al., 2022, arXiv:2201.06503, Eq. 8 and 9: Cov = (sigma_t / alpha_t)^2 (1 - E|noise|^2), of the network's
-    answer, averaged over entries, so it needs no training but a measurement. times and powers: E|noise(x_t, t)|^2 / D
-    at some rising times, read between them in straight lines. largest: of a variance of the data, by which Cov is kept
-    (1 for data in [-1, 1]).
+    Bao et al., 2022, arXiv:2201.06503, Eq. 8 and 9: Cov = (sigma_t / alpha_t)^2 E|noise - expected noise|^2, averaged
+    over entries, so it needs no training but a measurement. Their 1 - E|expected noise|^2 is the same of an exact mean;
+    of any other it is the error that counts (Bao et al., 2022, arXiv:2206.07309). errors: E|...|^2 / D at some rising
+    shares of noise, sigma / (alpha + sigma), read between them in straight lines. largest: of a variance of the data,
+    by which Cov is kept (1 for data in [-1, 1]).
     """
 
-    times: Sequence[float]
-    powers: Sequence[float]
+    shares: Sequence[float]
+    errors: Sequence[float]
     largest: float = math.inf
 
     def __call__(self, path: Path, s: float, t: float, prediction: Prediction) -> float:
@@ -66,14 +70,7 @@ class Analytic:
     def exact(self, path: Path, s: float, t: float) -> float:
         """The same, with the step to the data in it: samples of Gaussian data then have exactly their variance."""
         (alpha_t, sigma_t), (alpha_s, _) = curves(path, t), curves(path, s)
-        covariance = (sigma_t / alpha_t) ** 2 * (1 - self._power(t))
+        error = float(np.interp(sigma_t / (alpha_t + sigma_t), self.shares, self.errors))
+        covariance = (sigma_t / max(alpha_t, TINY)) ** 2 * error
         of_data = alpha_s * transition_variance(path, s, t) / sigma_t**2
-        return posterior_variance(path, s, t) + of_data**2 * min(max(covariance, 0.0), self.largest)
-
-    def _power(self, t: float) -> float:
-        above = next((i for i, time in enumerate(self.times) if time >= t), len(self.times) - 1)
-        below = max(above - 1, 0)
-        if self.times[above] == self.times[below]:
-            return self.powers[above]
-        share = (t - self.times[below]) / (self.times[above] - self.times[below])
-        return self.powers[below] + min(max(share, 0.0), 1.0) * (self.powers[above] - self.powers[below])
+        return posterior_variance(path, s, t) + of_data**2 * min(covariance, self.largest)

@@ -52,7 +52,9 @@ class LearnedVariance(DenoisingDiffusion):
         t = beside(x, times)
         noisy = self.noisy(x, noise, t)
         answer, channel = self.answer(noisy, times, *self.hidden(batch)).chunk(2, dim=1)
-        error = (answer - self.prediction.target(x, noise, self.path, t)).square().mean()
+        errors = (answer - self.prediction.target(x, noise, self.path, t)).square()
+        self.note(times, errors)
+        error = errors.mean()
         mean = answer.detach() if self.hybrid else answer
         bits = self._bits(self._read(mean, channel, noisy, t), x, times)
         if self.hybrid:

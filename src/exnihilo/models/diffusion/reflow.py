@@ -10,6 +10,7 @@ from torch import Tensor
 
 from exnihilo.core import Batch, Conditions, Data, Noise, Player, Stage, Terms
 from exnihilo.models.diffusion.continuous import ContinuousDiffusion
+from exnihilo.models.diffusion.samplers import SolverName
 from exnihilo.probability.solvers import Heun, solve
 
 #: Heun steps by which the pairs are made: more accurate than what they are to replace.
@@ -26,6 +27,7 @@ class RectifiedFlow(ContinuousDiffusion):
     classes, as often as the data. Caution: the second flow is at best as good as the first one's samples.
     """
 
+    solver: SolverName = "dpmpp_2m"  # the noise of pairs is bound to their data, fresh noise is not
     pair_data: Tensor
     pair_noise: Tensor
     pair_label: Tensor

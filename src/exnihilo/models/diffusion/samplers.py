@@ -19,8 +19,8 @@ from exnihilo.probability.stochastic import (
 from exnihilo.probability.variances import large, learned
 
 SolverName = Literal[
-    "auto", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "ddim", "ancestral", "ancestral_large", "ancestral_learned", "plms",
-    "heun", "euler", "churn", "euler_maruyama", "pc", "langevin", "ode", "jumps",
+    "auto", "dpmpp_2m", "dpmpp_2m_sde", "unipc", "ddim", "ancestral", "ancestral_large", "ancestral_learned",
+    "ancestral_analytic", "plms", "heun", "euler", "churn", "euler_maruyama", "pc", "langevin", "ode", "jumps",
 ]  # fmt: skip
 SpacingName = Literal["auto", "time", "quadratic", "log_snr", "karras"]
 
@@ -41,6 +41,7 @@ SOLVERS: dict[str, Solver] = {
     "ancestral": Solver(lambda eta: Ancestral()),
     "ancestral_large": Solver(lambda eta: Ancestral(large)),
     "ancestral_learned": Solver(lambda eta: Ancestral(learned)),
+    "ancestral_analytic": Solver(lambda eta: Ancestral(), "log_snr"),  # `Diffusion.sampler` knows its variance
     "plms": Solver(lambda eta: PLMS(), stochastic=False),
     "heun": Solver(lambda eta: Heun(), stochastic=False),
     "euler": Solver(lambda eta: Euler(), stochastic=False),
