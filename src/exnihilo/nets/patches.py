@@ -35,7 +35,9 @@ def from_patches(x: Tensor, patch: int, sides: Sequence[int]) -> Tensor:
     x = x.unflatten(1, (-1, *[patch] * dims))  # (B, C, patch, ..., places, ...)
     x = x.permute(0, 1, *[part for dim in range(dims) for part in (2 + dims + dim, 2 + dim)])
     x = x.reshape(*x.shape[:2], *[places * patch for places in filled(sides, patch)])
-    return x[(..., *[slice(side) for side in sides])]
+    for dim, side in enumerate(sides, start=2):
+        x = x.narrow(dim, 0, side)
+    return x
 
 
 def into_tokens(x: Tensor, patch: int) -> Tensor:
