@@ -96,7 +96,7 @@ def test_the_loss_moves_chains_and_validation_does_not() -> None:
     x = torch.randn(16, 2)
     model.initialise(Examples(x))  # type: ignore[arg-type]
     before = model.negative.chains.clone()
-    assert model.validate(Batch(x)) == {}
+    assert set(model.validate(Batch(x))) == {"denoising"}
     assert torch.equal(model.negative.chains, before)
     model.loss(Batch(x))["gap"].backward()
     moved = (model.negative.chains != before).any(dim=1)
@@ -122,6 +122,19 @@ def exact_log_z(size: int, more: float) -> float:
     precision = 0.25 + more
     each = 0.5 * math.log(2 * math.pi / precision) - 0.5 * 0.25 * 0.25 + 0.5 * (0.125**2) / precision
     return size * each
+
+
+def test_the_validation_figure_is_least_for_the_density_of_the_data() -> None:
+    torch.manual_seed(0)
+    sigma, found = 0.5, {}
+    u = (1 - sigma**2) ** 0.5 * torch.randn(20_000, 2)  # so that it is N(0, 1) when blurred, the model with f = 0
+    for more in (-0.1, 0.0, 0.1):
+        model = quadratic(PLANE, more)
+        model.noise = sigma
+        torch.manual_seed(1)  # as the trainer does
+        found[more] = float(model.validate(Batch(model.from_state(u)))["denoising"])
+    assert found[0.0] == pytest.approx(1 - sigma**2, abs=0.02)
+    assert found[0.0] < min(found[-0.1], found[0.1])
 
 
 @pytest.mark.parametrize(("size", "method"), [(1, "grid"), (2, "auto"), (2, "ais"), (5, "auto")])
