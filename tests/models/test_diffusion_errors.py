@@ -88,3 +88,13 @@ def test_paths_that_explode_have_their_place() -> None:
     errors.record(path, torch.tensor([1.0, 1e-3]), torch.tensor([0.1, 0.9]))
     assert errors.seen.sum() == 2
     assert errors.mean[-1] == pytest.approx(0.1)
+
+
+def test_fresh_noise_is_for_many_steps_and_free_noise() -> None:
+    for name in ("ddpm", "flow_matching", "score_sde", "edm"):
+        model = create(name, SPEC, width=8)
+        assert model.usual_solver(20) == "dpmpp_2m_sde"
+        assert model.usual_solver(5) == "dpmpp_2m"
+    for name in ("ot_cfm", "rectified_flow"):
+        assert create(name, SPEC, width=8).usual_solver(20) == "dpmpp_2m"
+    assert create("ncsn", SPEC, width=8).usual_solver(5) == "langevin"
