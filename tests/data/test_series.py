@@ -131,7 +131,9 @@ def test_mistakes_say_what_to_do() -> None:
         load_data([np.zeros((1, 9)), np.zeros((1, 8))], kind="series")
     holes = frame.copy()
     holes.loc[300:330, "load"] = np.nan
-    with pytest.raises(DataError, match=r"Channel 'load', row 300 .*31 values in a row are missing.*window of 16"):
+    with pytest.raises(
+        DataError, match=r"Channel 'load', row 300 .*31 values in a row are missing.*window of 16.*-d window=62"
+    ):
         load_data(holes, window=16)
     several = SHORT.copy()
     several[7, 1] = np.nan

@@ -140,6 +140,12 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", 20)
     with pytest.raises(DataError, match=r"No window of 128 characters fits into texts of at most \d+.*-d window="):
         load_data(path)
+    (tmp_path / "tiny.txt").write_text("To be, or not to be, that is the question.")
+    with pytest.raises(DataError, match=r"4 windows of 8 characters are too few.*it takes 8. Bring more texts, or"):
+        load_data(tmp_path / "tiny.txt", window=8)
+    (tmp_path / "tiny.txt").write_text("To be, or not to be.")
+    with pytest.raises(DataError, match=r"fits into texts of at most 20\. Bring longer ones\."):
+        load_data(tmp_path / "tiny.txt")
     with pytest.raises(DataError, match=r"validation split is empty.*too short for windows of 32 to train"):
         load_data(path, window=32)
     data = load_data(written(tmp_path / "b.txt"), window=16)

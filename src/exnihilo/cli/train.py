@@ -100,4 +100,5 @@ def _print(run: Run, out: Path) -> None:
     took = record.get("seconds", 0.0)
     print(f"{record['recipe']} on {record['data']['source']}: {run.status}, {took:.1f} s of training.")
     if run.status == "finished":
-        print(f"Next: exnihilo sample {out} -n 64 --out samples.png, or exnihilo evaluate {out}")
+        samples = {"text": "samples.txt", "audio": "samples"}.get(run.model.spec.kind, "samples.png")
+        print(f"Next: exnihilo sample {out} -n 64 --out {samples}, or exnihilo evaluate {out}")

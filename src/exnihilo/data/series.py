@@ -142,7 +142,8 @@ def _check(stream: np.ndarray, observed: np.ndarray, length: int, window: int, n
                 first = int(edges[runs.argmax()]) + start
                 raise DataError(
                     f"{_place(first, length, stream, name)}: {runs.max()} values in a row are missing from here on, a"
-                    f" whole window of {window} steps or more. Cut the series there, or leave the channel out."
+                    f" whole window of {window} steps or more. Cut the series there, leave the channel out, or ask for"
+                    f" longer windows, such as -d window={2 * int(runs.max())}."
                 )
 
 

@@ -102,9 +102,10 @@ class Cutter:
 
     def _refuse_short(self, lengths: Sequence[int]) -> None:
         if max(lengths) < self.window:
+            shorter = max(lengths) // 20  # twenty windows: some to each split
+            how = f"Ask for shorter windows, such as -d window={shorter}" if shorter > 1 else "Bring longer ones"
             raise DataError(
-                f"No window of {self.window:,} {self.unit} fits into {self.what} of at most {max(lengths):,}. Ask for"
-                f" shorter windows, such as -d window={max(2, max(lengths) // 20)}."
+                f"No window of {self.window:,} {self.unit} fits into {self.what} of at most {max(lengths):,}. {how}."
             )
 
     def _check(self, parts: Tensor, part: Tensor | None, longest: int) -> None:
@@ -119,7 +120,10 @@ class Cutter:
                 shorter = max(2, longest // 20)
                 raise DataError(f"The {name} split is empty: {why}. Ask for shorter ones, such as -d window={shorter}.")
         if len(parts) < FEWEST:
-            raise DataError(f"{len(parts)} windows are too few to learn from; shorten them with -d window=.")
+            raise DataError(
+                f"{len(parts)} windows of {self.window:,} {self.unit} are too few to train, validate and test on; it"
+                f" takes {FEWEST}. Bring more {self.what}, or ask for shorter windows with -d window=."
+            )
 
     def _tell(
         self, names: Sequence[str], lengths: Sequence[int], part: Tensor | None, lost: float, notes: list[str]
