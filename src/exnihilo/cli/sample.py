@@ -74,7 +74,6 @@ def sample(
         exnihilo sample runs/autoencoder -n 64 --density --out samples.png
     """
     import exnihilo as xn
-    from exnihilo.data.render import joined_texts, save_samples
     from exnihilo.explore import with_density
     from exnihilo.training import RunFolder
     from exnihilo.training.hardware import use_threads
@@ -91,6 +90,8 @@ def sample(
         x = model.sample(n, seed=seed, label=label, text=prompt, **pairs(o, "-o"))
         if path is not None:
             _save_path(model, path, min(n, PATHS), {"seed": seed, "label": label, **pairs(o, "-o")}, record["weights"])
+    if text and not model.spec.decode(x[:1])[0].startswith(text):
+        remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
     asked = {"label": label, "text": text, "density": density or None}
     facts = {
         "recipe": record["recipe"],
@@ -99,16 +100,22 @@ def sample(
         "seed": seed,
         "weights": record["weights"],
     }
-    if text and not model.spec.decode(x[:1])[0].startswith(text):
-        remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
-    files = [] if out is None else save_samples(model.spec, x, out, metadata=facts)
-    texts = model.spec.decode(x) if out is None and model.spec.kind == "text" else None
+    _leave(model.spec, x, out, path, facts, json)
+
+
+def _leave(spec: DataSpec, x: Tensor, out: Path | None, path: Path | None, facts: dict[str, Any], json: bool) -> None:
+    """Save the samples, or print those that are texts, and say where they are."""
+    from exnihilo.data.render import joined_texts, save_samples
+
+    files = [] if out is None else save_samples(spec, x, out, metadata=facts)
+    texts = spec.decode(x) if out is None and spec.kind == "text" else None
     if json:
         print_json({"files": files, **({"texts": texts} if texts else {}), **({"path": path} if path else {}), **facts})
     elif texts is not None:
         print(joined_texts(texts))
     elif out is not None:
-        print(f"{n} samples of {record['recipe']}, seed {seed}: {files[0] if len(files) == 1 else out}")
+        where = files[0] if len(files) == 1 else out
+        print(f"{len(x)} samples of {facts['recipe']}, seed {facts['seed']}: {where}")
 
 
 def _save_path(model: GenerativeModel, path: Path, n: int, asked: dict[str, Any], weights: str) -> None:
