@@ -92,15 +92,19 @@ def sample(
             _save_path(model, path, min(n, PATHS), {"seed": seed, "label": label, **pairs(o, "-o")}, record["weights"])
     if text and not model.spec.decode(x[:1])[0].startswith(text):
         remark("The prompt is too long for a window that it is to be gone on from: its last tokens were kept.")
-    asked = {"label": label, "text": text, "density": density or None}
-    facts = {
+    asked = pairs(o, "-o") | {"label": label, "text": text, "density": density or None}
+    _leave(model.spec, x, out, path, _facts(record, asked, seed), json)
+
+
+def _facts(record: dict[str, Any], asked: dict[str, Any], seed: int) -> dict[str, Any]:
+    """How samples were made, as their files say it."""
+    return {
         "recipe": record["recipe"],
         "options": dumps(record["options"]),
-        "sampling": dumps(pairs(o, "-o") | {name: value for name, value in asked.items() if value is not None}),
+        "sampling": dumps({name: value for name, value in asked.items() if value is not None}),
         "seed": seed,
         "weights": record["weights"],
     }
-    _leave(model.spec, x, out, path, facts, json)
 
 
 def _leave(spec: DataSpec, x: Tensor, out: Path | None, path: Path | None, facts: dict[str, Any], json: bool) -> None:
