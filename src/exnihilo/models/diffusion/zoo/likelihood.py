@@ -126,10 +126,11 @@ def vdm(
     """
     fine = round(math.log2(data.levels)) if data.discrete else 0
     exponents = (fine - 1, fine) if data.discrete else ()
+    path = LearnedSNR(2 * math.log(data.step / 6)) if data.discrete else LearnedSNR()  # -13.3 of 256 levels, as theirs
     network = timed_network(data, width, depth, attention, inputs=1 + 2 * len(exponents))
     model = VariationalDiffusion(
         FourierFeatures(network, exponents),
-        LearnedSNR(),
+        path,
         predict_v,
         stratified,
         mass=data.discrete,
