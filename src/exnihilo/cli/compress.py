@@ -134,8 +134,8 @@ def _recording(path: Path, model: GenerativeModel) -> Tensor:
     wave = read_wave(found, rate)
     if model.spec.levels:
         remark(
-            f"Rounded to the model's {model.spec.levels:,} levels of the mu-law, by {rounding(model.spec, wave):.0f} dB"
-            " less than the sound; these come back exactly."
+            f"Rounded to the model's {model.spec.levels:,} levels of the mu-law, an error"
+            f" {rounding(model.spec, wave):.0f} dB below the sound; from there on nothing is lost."
         )
     return wave
 
