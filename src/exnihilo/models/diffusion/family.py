@@ -118,7 +118,7 @@ class Diffusion(GenerativeModel):
     @torch.no_grad()
     def note(self, times: Tensor, error: Tensor) -> None:
         """The squared errors of answers in training at times [B], remembered as those of the noise."""
-        if self.training:
+        if self.network.training:  # the player, where a model has others
             t = beside(error, times)
             alpha, sigma = self.path(t)
             unit = self.prediction.slope(self.path, t) * alpha / sigma.clamp(min=TINY)

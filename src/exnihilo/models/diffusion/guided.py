@@ -124,4 +124,4 @@ class GuidedDiffusion(LearnedVariance):
             guidance_until=guidance_until, rescale=rescale, threshold=threshold,
         )  # fmt: skip
         times = self.grid(steps, solver, spacing)
-        return solve(self.sampler(solver, eta), denoise, self.path, self.prior(noise), times, noise)
+        return solve(self.sampler(solver, eta, steps), denoise, self.path, self.prior(noise), times, noise)
