@@ -91,9 +91,9 @@ def tokens(texts: int) -> Pair:
     )
 
 
-def machine(batch: int) -> Pair:
+def machine(entries: int, batch: int) -> Pair:
     """An epoch of a restricted Boltzmann machine."""
-    return next(contest for contest in machines() if contest.name.endswith(f"batch {batch}"))
+    return next(contest for contest in machines() if contest.name.endswith(f"{entries} entries, batch {batch}"))
 
 
 PAIRS: dict[str, Callable[[], Pair]] = {
@@ -103,5 +103,8 @@ PAIRS: dict[str, Callable[[], Pair]] = {
         for what, work in {"log_prob": density, "training step": step, "sampling": sampling}.items()
     },
     **{f"gpt sampling, {texts} texts": lambda texts=texts: tokens(texts) for texts in (1, 16)},
-    **{f"rbm epoch, batch {batch}": lambda batch=batch: machine(batch) for batch in (10, 64)},
+    **{
+        f"rbm epoch, {entries} entries, batch {batch}": lambda entries=entries, batch=batch: machine(entries, batch)
+        for entries, batch in ((64, 10), (64, 64), (784, 64))
+    },
 }

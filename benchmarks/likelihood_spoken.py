@@ -1,7 +1,7 @@
 """Spoken digits for likelihood.py: recordings as WAV files, WaveNet's own digits, and who can tell which they are.
 
-The samples, ten of each class, are written beside the results: spoken/CLASS-NUMBER.wav, and spoken.png shows the
-spectrograms of one real and one drawn recording of each class.
+One sample of each class is written beside the results, spoken/CLASS.wav; spoken.png shows the spectrograms of one
+real and one drawn recording of each class.
 """
 
 from __future__ import annotations
@@ -104,9 +104,8 @@ def spoken(name: str, source: str, seconds: float, seed: int) -> Figures:
     waves, hear = data.spec.decode(x), listener(data)
     folder = RESULTS / "spoken"
     folder.mkdir(parents=True, exist_ok=True)
-    for place, wave in enumerate(waves):
-        path = folder / f"{data.spec.class_names[int(asked[place])]}-{place % EACH}.wav"
-        save_wave(wave, RATE, path, {"model": name, "seconds": seconds, "seed": seed})
+    for name_of_class, wave in zip(data.spec.class_names, waves[::EACH], strict=True):
+        save_wave(wave, RATE, folder / f"{name_of_class}.wav", {"model": name, "seconds": seconds, "seed": seed})
     assert test.label is not None
     label, real = test.label.numpy(), data.spec.decode(test.x)
     first = np.array([int((label == number).argmax()) for number in range(len(classes))])

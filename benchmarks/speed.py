@@ -23,12 +23,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import exnihilo.models  # noqa: F401 - registers the recipes
+from exnihilo import load_data
 from exnihilo.core import Batch, DataSpec, GenerativeModel, create
 
 RESULTS = Path(__file__).parent / "results"
@@ -278,30 +280,39 @@ def realnvp() -> Iterator[Pair]:
 
 
 def rbm() -> Iterator[Pair]:
-    """An epoch of persistent contrastive divergence on the binarised digits, one Gibbs sweep an update."""
-    from sklearn.datasets import load_digits
+    """An epoch of persistent contrastive divergence on digits in black and white, one Gibbs sweep an update."""
     from sklearn.neural_network import BernoulliRBM
 
-    binary = (load_digits().data >= 8).astype("float32")
-    x = torch.from_numpy(binary)
-    for batch, hidden in ((10, 64), (BATCH, 128)):
+    for source, batch, hidden in (("digits", 10, 64), ("digits", BATCH, 128), ("mnist5k", BATCH, 256)):
+        x = (load_data(source).split("train").first().x > 0).flatten(1).float()
+        entries, binary = x.shape[1], x.numpy()
         theirs = BernoulliRBM(hidden, learning_rate=0.05, batch_size=batch, n_iter=1, random_state=0)
-        ours = create("rbm", DataSpec("vector", (64,), levels=2), width=hidden, chains=batch)
+        ours = create("rbm", DataSpec("vector", (entries,), levels=2), width=hidden, chains=batch)
         ours.train()
         optimizer = torch.optim.SGD(ours.parameters(), lr=0.05)
 
-        def epoch(batch: int = batch, ours: GenerativeModel = ours, optimizer: torch.optim.SGD = optimizer) -> None:
+        def epoch(
+            x: Tensor = x, batch: int = batch, ours: GenerativeModel = ours, optimizer: torch.optim.SGD = optimizer
+        ) -> None:
             for part in x[torch.randperm(len(x))].split(batch):
                 optimizer.zero_grad(set_to_none=True)
                 ours.loss(Batch(part))["gap"].backward()
                 optimizer.step()
 
-        def their_epoch(theirs: BernoulliRBM = theirs) -> None:
+        def their_epoch(binary: np.ndarray = binary, theirs: BernoulliRBM = theirs) -> None:
             theirs.fit(binary)
 
-        note = f"{len(x)} rows of 64, batch {batch}, {hidden} hidden units, {batch} chains"
+        note = f"{len(x)} rows of {entries}, batch {batch}, {hidden} hidden units, {batch} chains"
         count = size(ours)
-        yield Pair(f"rbm epoch, batch {batch}", "scikit-learn", epoch, their_epoch, note, (count, count), (0, 0))
+        yield Pair(
+            f"rbm epoch, {entries} entries, batch {batch}",
+            "scikit-learn",
+            epoch,
+            their_epoch,
+            note,
+            (count, count),
+            (0, 0),
+        )
 
 
 PAIRS: dict[str, Callable[[], Iterator[Pair]]] = {
