@@ -21,6 +21,7 @@ Detector = Callable[[Sequence[Line]], str | None]
 PATIENCE = 5  # marks in a row before a word is said
 LATE = 15  # marks, of fifty or more a stage, before samples are judged
 RECENT = 20  # marks in which swings are counted
+NEAR = 0.1  # of the data's variance: samples no farther from the data than this are well on their way
 LOOKS = 6  # figures of samples before a trend is told
 
 
@@ -35,10 +36,21 @@ def accuracies(lines: Sequence[Line]) -> list[float]:
     return series(lines, "critic/accuracy", "critics/accuracy")
 
 
+def come_nearer(looks: Sequence[float]) -> bool:
+    """Whether samples were nearer to the data in the second half of the looks than in the first, by a tenth."""
+    half = len(looks) // 2
+    return not half or min(looks[half:]) < 0.9 * min(looks[:half])
+
+
 def critic_wins(lines: Sequence[Line]) -> str | None:
-    """The critic tells every real from every fake example, mark after mark."""
-    recent = accuracies(lines)[-PATIENCE:]
+    """The critic tells every real from every fake example, mark after mark, and the samples come no nearer.
+
+    By itself that is no harm: a critic whose slope is bounded may tell all and still teach.
+    """
+    recent, looks = accuracies(lines)[-PATIENCE:], series(lines, "samples/distance")
     if len(recent) < PATIENCE or min(recent) < 0.99:
+        return None
+    if looks and (min(looks) < NEAR or come_nearer(looks)):
         return None
     return (
         f"The critic wins: it tells real from fake in {min(recent):.0%} of cases or more, so the generator learns"
@@ -126,7 +138,7 @@ def nothing_improves(lines: Sequence[Line]) -> str | None:
     if len(lines) < LATE or half < LOOKS // 2:
         return None
     before, after = min(looks[:half]), min(looks[half:])
-    if after < 0.5 or after < 0.9 * before:
+    if after < 0.5 or come_nearer(looks):
         return None
     told = accuracies(lines)[-PATIENCE:]
     critic = f", and the critic tells real from fake in {mean(told):.0%} of cases" if told else ""
