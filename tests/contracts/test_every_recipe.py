@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import math
 from dataclasses import replace
 
@@ -106,6 +107,12 @@ def sampling(model: GenerativeModel) -> dict[str, int]:
 
     options = signature_options(model.draw)
     return {name: 3 for name in ("steps", "sweeps") if name in options}
+
+
+def imputing(model: GenerativeModel) -> dict[str, int]:
+    """As `sampling`: denoisers go back once."""
+    options = inspect.signature(model.impute).parameters
+    return {name: size for name, size in {"steps": 12, "repeats": 2}.items() if name in options}
 
 
 class StopAt(Hook):
@@ -233,7 +240,7 @@ def test_capabilities_keep_their_word(name, kind):
         "reconstruct": lambda: model.reconstruct(x),
         "denoise": lambda: model.denoise(x, t).data,
         "classify": lambda: model.classify(x),
-        "impute": lambda: model.impute(x, torch.rand(x.shape) > 0.5, seed=0),
+        "impute": lambda: model.impute(x, torch.rand(x.shape) > 0.5, seed=0, **imputing(model)),
     }
     shapes = {
         "log_prob": (4,), "log_prob_bound": (4,), "energy": (4,), "score": x.shape, "decode": x.shape,
@@ -254,7 +261,7 @@ def test_capabilities_keep_their_word(name, kind):
     if "impute" in have:
         mask = torch.zeros_like(x, dtype=torch.bool)
         mask[:, ..., :1] = True
-        filled = model.impute(x, mask, seed=0)
+        filled = model.impute(x, mask, seed=0, **imputing(model))
         torch.testing.assert_close(filled[mask], x[mask])
     if "log_prob" in have:
         torch.testing.assert_close(model.log_prob(x)[:1], model.log_prob(x[:1]), rtol=1e-4, atol=1e-3)

@@ -103,6 +103,7 @@ class Pictures(Hook):
     """Samples of the averaged weights at a few moments of the run, always of the same noise."""
 
     MOMENTS = (0.05, 0.2, 0.5, 1.0)
+    SHOWN = 64
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -120,7 +121,7 @@ class Pictures(Hook):
             return
         start = time.perf_counter()
         with trainer.averaged():
-            samples = model.sample(64, seed=0)
+            samples = model.sample(self.SHOWN, seed=0)
         # A model whose samples cost more than a tenth of the training so far draws but the first and the last.
         self.slow = time.perf_counter() - start > 0.1 * max(place.seconds, 1.0)
         self.folder.mkdir(parents=True, exist_ok=True)
