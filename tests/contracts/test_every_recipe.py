@@ -27,7 +27,7 @@ from exnihilo.training.state import all_tensors
 STEPS = 6
 SMALL = {
     "width": 8, "depth": 2, "latent": 3, "hidden": 8, "components": 2, "blocks": 1, "sweeps": 3, "steps": 3,
-    "maps": "8-16a", "norm_groups": 4,
+    "maps": "8-16a", "norm_groups": 4, "pairs": 32,
 }  # fmt: skip
 
 

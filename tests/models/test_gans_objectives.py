@@ -277,8 +277,9 @@ def test_a_discrete_game_learns_the_shares_of_four_symbols() -> None:
         x = torch.cat([first, torch.where(torch.rand(4000, 1) < 0.9, first, 1 - first)], dim=1)
         moves = [(player, player.module.parameters()) for player in model.players()]
         optimizers = {p.name: torch.optim.Adam(w, lr=5e-3, betas=(0.0, 0.99)) for p, w in moves}
-        for turn in range(400):
+        for turn in range(600):
             for player, _ in moves:
+                optimizers[player.name].param_groups[0]["lr"] = 5e-3 * (1 - turn / 600)  # a constant one circles on
                 if turn % player.every == 0:
                     model.requires_grad_(False)
                     player.module.requires_grad_(True)

@@ -42,7 +42,9 @@ def spaced_grid(
     if spacing == "quadratic":
         times = (start**0.5 - even * (start**0.5 - path.least**0.5)).square()
     else:
-        first, last = (float(path.half_log_snr(torch.tensor(t, dtype=torch.float64))) for t in (start, path.least))
+        first, last = (
+            float(path.half_log_snr(torch.tensor(t, dtype=torch.float64)).detach()) for t in (start, path.least)
+        )
         first = max(first, -FARTHEST)  # of paths without any signal at t = 1
         times = path.time_of(_between(first, last, even, spacing))
         times[0] = start
