@@ -112,7 +112,7 @@ def in_process(script: str, part: str, job: Job, seconds: float, seed: int) -> l
         row["reach"] = job.reach
     told = ", ".join(f"{key} {value:.4g}" for key, value in row["figures"].items())
     print(f"  {where}, {row['took']:.0f} s: {told}", file=sys.stderr, flush=True)
-    return [row, *others.values()]
+    return [one for one in (row, *others.values()) if one["figures"]]
 
 
 def run_part(script: str, name: str, part: Part, chosen: argparse.Namespace, before: Mapping[str, Any]) -> Figures:
