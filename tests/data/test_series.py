@@ -66,6 +66,15 @@ def test_one_long_series_is_cut_in_time_with_a_gap() -> None:
     assert load_data(np.sin(time / 9), kind="series").spec.shape == (1, 64)
 
 
+@pytest.mark.parametrize(("length", "steps"), [(309, 64), (200, 33), (3000, 235)])
+def test_a_short_series_keeps_two_windows_to_validate_on(length: int, steps: int) -> None:
+    """Of 33 steps: two, or a third of what is left where that is more; of a long series its 8 %."""
+    data = load_data(np.arange(float(length))[:, None], window=33, stride=1)
+    validation = data.split("validation")
+    assert len(validation) == steps - 33 + 1
+    assert len(data.split("train")) >= len(validation)
+
+
 def test_a_file_with_dates_is_a_series(tmp_path: Path) -> None:
     path = tmp_path / "load.csv"
     long().to_csv(path, index=False)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from exnihilo.nets.attention import SelfAttention
+from exnihilo.nets.attention import CrossAttention, SelfAttention
 from exnihilo.nets.patches import from_patches, into_patches
 from exnihilo.nets.unet import ResBlock, UNet
 
@@ -45,6 +45,57 @@ def test_blocks_start_as_nothing() -> None:
     x = torch.randn(2, 8, 5, 5)
     assert torch.equal(ResBlock(nn.Conv2d, 8, 8, 4)(x, torch.randn(2, 4)), x)
     assert torch.equal(SelfAttention(8)(x), x)
+    assert torch.equal(CrossAttention(8, 6)(x, torch.randn(2, 3, 6)), x)
+
+
+def test_scaled_sums_keep_the_variance() -> None:
+    """With 1 / sqrt(2) a deep chain of blocks neither grows nor fades; without it every block adds its branch's."""
+    torch.manual_seed(0)
+    spread = {}
+    for scale in (1.0, 0.5**0.5):
+        blocks = [ResBlock(nn.Conv2d, 32, 32, 4, scale) for _ in range(12)]
+        for block in blocks:
+            nn.init.kaiming_normal_(block.conv2.weight, nonlinearity="relu")
+        x = torch.randn(4, 32, 8, 8)
+        with torch.no_grad():
+            for block in blocks:
+                x = block(x, torch.zeros(4, 4))
+        spread[scale] = float(x.std())
+    assert 0.7 < spread[0.5**0.5] < 1.4
+    assert spread[1.0] > 2.5
+
+
+def test_what_places_read_in_tokens_is_torchs_cross_attention() -> None:
+    torch.manual_seed(0)
+    layer = CrossAttention(128, 10)
+    nn.init.normal_(layer.leave.weight, std=0.1)
+    x, tokens = torch.randn(2, 128, 3, 5), torch.randn(2, 7, 10)
+    oracle = nn.MultiheadAttention(128, 2, kdim=10, vdim=10, batch_first=True)
+    key, value = layer.told.weight.chunk(2)
+    for theirs, ours in (
+        (oracle.q_proj_weight, layer.ask.weight),
+        (oracle.k_proj_weight, key),
+        (oracle.v_proj_weight, value),
+    ):
+        theirs.data.copy_(ours)
+    oracle.in_proj_bias.data.copy_(torch.cat([layer.ask.bias, layer.told.bias]))
+    oracle.out_proj.weight.data.copy_(layer.leave.weight)
+    places = layer.norm(x).flatten(2).transpose(1, 2)
+    added = oracle(places, tokens, tokens, need_weights=False)[0].transpose(1, 2).view_as(x)
+    torch.testing.assert_close(layer(x, tokens), x + added, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer(x, tokens.flip(1)), layer(x, tokens), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("attention", [0, 8])
+def test_a_net_told_tokens_is_steered_by_them(attention: int) -> None:
+    torch.manual_seed(0)
+    net = UNet((1, 8, 8), 8, 16, tokens=5, attention=attention)
+    for weight in net.parameters():
+        nn.init.normal_(weight, std=0.2)
+    x, vector, tokens = torch.randn(3, 1, 8, 8), torch.randn(3, 16), torch.randn(3, 2, 5)
+    together = net(x, vector, tokens)
+    torch.testing.assert_close(together[:1], net(x[:1], vector[:1], tokens[:1]), rtol=1e-4, atol=1e-4)
+    assert (net(x, vector, tokens + 1) - together).abs().amax(dim=(1, 2, 3)).min() > 1e-3
 
 
 def test_attention_is_the_formula() -> None:

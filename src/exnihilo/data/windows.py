@@ -92,9 +92,13 @@ class Cutter:
 
     def blocks(self, length: int) -> list[tuple[int, int, int]]:
         """(part, first, end) of each block of one recording: 72, 8 and 20 % of what the two gaps leave, a window or
-        more each; all to train where it is too short for that."""
+        more each; all to train where it is too short for that.
+
+        Two windows to validate on, unless that is over a third of what is left: by one alone, none can be chosen.
+        """
         free = length - 2 * self.window
-        validation, test = max(self.window, round(0.08 * free)), max(self.window, round(0.2 * free))
+        test = max(self.window, round(0.2 * free))
+        validation = max(self.window, round(0.08 * free), min(2 * self.window, (free - test) // 3))
         if free < validation + test + self.window:
             return [(0, 0, length)]
         train = free - validation - test

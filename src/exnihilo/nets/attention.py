@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from exnihilo.nets.layers import norm, zero_init
+from exnihilo.nets.layers import norm, residual, zero_init
 
 
 def heads_of(width: int, channels: int, multiple: int = 1) -> int:
@@ -55,17 +55,41 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """x + attention between the places of a feature map: (B, C, *sides) -> the same; starts as x.
+    """(x + attention between the places of a feature map) * scale: (B, C, *sides) -> the same; starts as scale * x.
 
     One head per 64 channels (Dhariwal & Nichol, 2021, arXiv:2105.05233). For small maps.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, scale: float = 1.0):
         super().__init__()
+        self.scale = scale
         self.norm = norm("group", channels)
         self.attention = Attention(channels, heads_of(channels, 64))
         zero_init(self.attention.leave)
 
     def forward(self, x: Tensor) -> Tensor:
         places = self.norm(x).flatten(2).transpose(1, 2)  # (B, places, C)
-        return x + self.attention(places).transpose(1, 2).reshape(x.shape)
+        return residual(x, self.attention(places).transpose(1, 2).reshape(x.shape), self.scale)
+
+
+class CrossAttention(nn.Module):
+    """(x + what the places of a feature map read in tokens) * scale: (B, C, *sides), [B, N, tokens] -> like x.
+
+    W softmax(Q K^T / sqrt(d)) V with queries of places, keys and values of tokens (Vaswani et al., 2017, section
+    3.2.3; Rombach et al., 2022, arXiv:2112.10752, section 3.3). The order of the tokens is not seen. It starts as
+    scale * x.
+    """
+
+    def __init__(self, channels: int, tokens: int, scale: float = 1.0):
+        super().__init__()
+        self.scale, self.heads = scale, heads_of(channels, 64)
+        self.norm = norm("group", channels)
+        self.ask, self.told = nn.Linear(channels, channels), nn.Linear(tokens, 2 * channels)
+        self.leave = zero_init(nn.Linear(channels, channels))
+
+    def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
+        places = self.norm(x).flatten(2).transpose(1, 2)  # (B, places, C)
+        query = self.ask(places).unflatten(2, (self.heads, -1)).transpose(1, 2)  # (B, heads, places, d)
+        key, value = self.told(tokens).unflatten(2, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        read = scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return residual(x, self.leave(read).transpose(1, 2).reshape(x.shape), self.scale)

@@ -19,6 +19,11 @@ def zero_init(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def residual(x: Tensor, branch: Tensor, scale: float) -> Tensor:
+    """(x + branch) * scale; with scale 1 / sqrt(2) the sum of two maps of variance 1 has it too."""
+    return x + branch if scale == 1 else (x + branch) * scale
+
+
 def norm(kind: Norm, channels: int) -> nn.Module:
     """A normalisation of (B, channels, ...): `batch`, `group` (of at least 4 channels), `layer` or `none`."""
     if kind == "batch":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from exnihilo.nets.attention import SelfAttention
-from exnihilo.nets.layers import norm, zero_init
+from exnihilo.nets.attention import CrossAttention, SelfAttention
+from exnihilo.nets.layers import norm, residual, zero_init
 from exnihilo.nets.patches import filled, from_patches, into_patches
 
 #: Convolutions of maps with one, two or three sides.
@@ -23,8 +24,10 @@ class UNet(nn.Module):
     Ho et al., 2020, arXiv:2006.11239, appendix B, with the modulation and the vector of Dhariwal & Nichol, 2021,
     arXiv:2105.05233, section 3; of (C, H, W), or of series (C, T) with convolutions in time. `patch` = 2 sees 2 x 2
     pixels as one place, three times faster on large pictures; `attention`: maps of at most this side attend to
-    themselves. Sides halve, rounding up, until at most 7; on the way back a map takes the side of the one stored, so
-    none need be even.
+    themselves, and, if they are told `tokens` [B, N, tokens], to these; the smallest maps always do that. `scale`: what
+    every sum of a map and what was made of it is multiplied by; with 1 / sqrt(2) variances do not grow (Song et al.,
+    2021, arXiv:2011.13456, appendix H). Sides halve, rounding up, until at most 7; on the way back a map takes the side
+    of the one stored, so none need be even.
     """
 
     def __init__(
@@ -38,6 +41,8 @@ class UNet(nn.Module):
         attention: int = 0,
         inputs: int = 1,
         outputs: int = 1,
+        tokens: int = 0,
+        scale: float = 1.0,
     ):
         super().__init__()
         channels, conv = shape[0], CONVOLUTIONS[len(shape) - 2]
@@ -48,6 +53,7 @@ class UNet(nn.Module):
         widths = [width] + [2 * width] * (len(sides) - 1)
         attends = [max(side) <= attention for side in sides]
 
+        level_of = partial(Level, conv, vector=vector, tokens=tokens, scale=scale)
         self.patch = patch
         self.enter = conv(inputs * size, width, 3, padding=1)
         self.down, self.shrink, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -55,55 +61,73 @@ class UNet(nn.Module):
         for level, after in enumerate(widths):
             if level > 0:
                 self.shrink.append(conv(now, now, 3, stride=2, padding=1))
-            self.down.append(Level(conv, now, after, vector, depth, attends[level]))
+            self.down.append(level_of(now, after, depth=depth, attends=attends[level], reads=attends[level]))
             now = after
-        self.middle = Level(conv, now, now, vector, 1, attends[-1])
+        self.middle = level_of(now, now, depth=1, attends=attends[-1], reads=True)
         for level, after in reversed(list(enumerate(widths))):
-            self.up.append(Level(conv, now + after, after, vector, depth, attends[level]))
+            self.up.append(level_of(now + after, after, depth=depth, attends=attends[level], reads=attends[level]))
             now = after
         self.leave = nn.Sequential(
             norm("group", width), nn.SiLU(), zero_init(conv(width, outputs * size, 3, padding=1))
         )
 
-    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
+    def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None = None) -> Tensor:
         vector = F.silu(vector)
         h = self.enter(into_patches(x, self.patch))
         maps: list[Tensor] = []
         for level, down in enumerate(self.down):
-            h = down(self.shrink[level - 1](h) if level else h, vector)
+            h = down(self.shrink[level - 1](h) if level else h, vector, tokens)
             maps.append(h)
-        h = self.middle(h, vector)
+        h = self.middle(h, vector, tokens)
         for up in self.up:
             stored = maps.pop()
             if h.shape[2:] != stored.shape[2:]:
                 h = F.interpolate(h, size=stored.shape[2:], mode="nearest")
-            h = up(torch.cat([h, stored], dim=1), vector)
+            h = up(torch.cat([h, stored], dim=1), vector, tokens)
         return from_patches(self.leave(h), self.patch, x.shape[2:])
 
 
 class Level(nn.Module):
-    """`depth` residual blocks on maps of one side, each followed by self-attention where it is asked for."""
+    """`depth` residual blocks on maps of one side, each followed by attention to itself and to tokens, if asked for."""
 
-    def __init__(self, conv: Convolution, before: int, after: int, vector: int, depth: int, attends: bool):
+    def __init__(
+        self,
+        conv: Convolution,
+        before: int,
+        after: int,
+        *,
+        vector: int,
+        depth: int,
+        attends: bool,
+        tokens: int,
+        reads: bool,
+        scale: float,
+    ):
         super().__init__()
-        self.blocks = nn.ModuleList([ResBlock(conv, after if i else before, after, vector) for i in range(depth)])
-        self.attention = nn.ModuleList([SelfAttention(after) if attends else nn.Identity() for _ in range(depth)])
+        befores = [before] + [after] * (depth - 1)
+        self.blocks = nn.ModuleList([ResBlock(conv, width, after, vector, scale) for width in befores])
+        self.attention = nn.ModuleList([SelfAttention(after, scale) if attends else nn.Identity() for _ in befores])
+        reading = depth if tokens and reads else 0
+        self.reading = nn.ModuleList([CrossAttention(after, tokens, scale) for _ in range(reading)])
 
-    def forward(self, x: Tensor, vector: Tensor) -> Tensor:
-        for block, attention in zip(self.blocks, self.attention, strict=True):
+    def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None) -> Tensor:
+        for place, (block, attention) in enumerate(zip(self.blocks, self.attention, strict=True)):
             x = attention(block(x, vector))
+            if self.reading:
+                x = self.reading[place](x, tokens)
         return x
 
 
 class ResBlock(nn.Module):
-    """x + conv(silu(scale * norm(conv(silu(norm(x)))) + shift)), scale and shift from the vector; starts as x.
+    """(x + conv(silu(a * norm(conv(silu(norm(x)))) + b))) * scale, a and b from the vector; starts as scale * x.
 
     (B, before, *sides) -> (B, after, *sides). Dhariwal & Nichol, 2021, arXiv:2105.05233, Eq. 3 (adaptive group
     normalisation). The vector comes with its nonlinearity applied.
     """
 
-    def __init__(self, conv: Convolution, before: int, after: int, vector: int):
+    def __init__(self, conv: Convolution, before: int, after: int, vector: int, scale: float = 1.0):
         super().__init__()
+        self.scale = scale
         self.norm1 = norm("group", before)
         self.conv1 = conv(before, after, 3, padding=1)
         self.modulate = nn.Linear(vector, 2 * after)
@@ -114,6 +138,6 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, vector: Tensor) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))  # (B, after, *sides)
         told = self.modulate(vector).view(len(x), -1, *[1] * (x.ndim - 2))
-        scale, shift = told.chunk(2, dim=1)  # each (B, after, 1, ...)
-        h = torch.addcmul(shift, h, 1 + scale)
-        return self.skip(x) + self.conv2(F.silu(h))
+        gain, shift = told.chunk(2, dim=1)  # each (B, after, 1, ...)
+        h = torch.addcmul(shift, h, 1 + gain)
+        return residual(self.skip(x), self.conv2(F.silu(h)), self.scale)

@@ -67,20 +67,25 @@ def timed_network(
     inputs: int = 1,
     outputs: int = 1,
     features: TimeFeatures = Fourier,
+    scale: float = 1.0,
 ) -> TimedNetwork:
     """A U-Net of `width` channels at full resolution, twice that on patches; or 16 * width hidden units.
 
     depth: residual blocks per level of the U-Net, or a quarter of those of the fully connected network. inputs,
     outputs: how many times the channels of the data it takes and makes, [B, outputs * C, ...]. features: of the time.
+    scale: of the U-Net's sums.
     """
     patch, channels = _sizes(data, width)
     vector = 4 * (channels if patch else width)
     embedding = TimeEmbedding(data.classes, len(data.attributes), vector, features)
-    if not patch:
+    if patch:
+        body: nn.Module = UNet(
+            data.shape, channels, vector,
+            depth=depth, patch=patch, attention=attention, inputs=inputs, outputs=outputs, scale=scale,
+        )  # fmt: skip
+    else:
         body = ResidualMLP(data.shape, channels, 4 * depth, vector, inputs=inputs, outputs=outputs)
-        return TimedNetwork(body, embedding)
-    sizes = {"depth": depth, "patch": patch, "attention": attention, "inputs": inputs, "outputs": outputs}
-    return TimedNetwork(UNet(data.shape, channels, vector, **sizes), embedding)
+    return TimedNetwork(body, embedding)
 
 
 def transformer_optimizer(width: int) -> OptimizerFactory:

@@ -89,7 +89,7 @@ def score_sde(
     path = SDES[sde]()
     features: TimeFeatures = partial(RandomFourier, scale=FREQUENCIES) if sde == "ve" else Fourier
     model = ContinuousDiffusion(
-        timed_network(data, width, depth, attention, features=features),
+        timed_network(data, width, depth, attention, features=features, scale=0.5**0.5),
         path,
         scaled_noise(deviation_of(data)) if sde == "ve" else predict_noise,
         from_least(path.least),
