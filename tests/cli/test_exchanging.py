@@ -46,7 +46,7 @@ def test_programs_are_told_in_json(exnihilo: Command, run: Path) -> None:
         ("export run --label seven --out pipe", "There is no class 'seven'"),
         ("export other --out pipe", "There is no run folder 'other'"),
         ("import run --out back", "run is not a pipeline of diffusers"),
-        ("evaluate back", "There is no data set named 'the diffusers pipeline pipe'"),
+        ("evaluate back", "so it has no data of its own"),
     ],
 )
 def test_mistakes_are_told_in_a_line(exnihilo: Command, run: Path, line: str, message: str) -> None:

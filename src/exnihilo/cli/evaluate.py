@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from exnihilo.cli.looking import load_source
 from exnihilo.cli.output import console, print_json
-from exnihilo.cli.parameters import DataOptions, Json, OtherData, RunPath, Seed, Threads, pairs
+from exnihilo.cli.parameters import DataOptions, Json, OtherData, RunPath, Seed, Threads
 
 if TYPE_CHECKING:
     from exnihilo.core import Findings
@@ -40,10 +41,7 @@ def evaluate(
 
     record = RunFolder(run).record()
     model = xn.load(run)
-    if data is None:
-        loaded = xn.load_data(record["data"]["source"], **(record["data"]["options"] | pairs(d, "-d")))
-    else:
-        loaded = xn.load_data(data, **pairs(d, "-d"))
+    loaded = load_source(record, data, d)
     with use_threads(threads or record["threads"]):
         result = xn.evaluate(model, loaded, n=n, seed=seed, split=split)
     if json:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from exnihilo.cli.judged import print_judged, trained
+from exnihilo.cli.looking import load_source
 from exnihilo.cli.output import print_json, remark
 from exnihilo.cli.parameters import DataOptions, Json, RunPath, Seed, Threads, pairs
 
@@ -77,8 +78,8 @@ def _read(record: dict[str, Any], source: str | None, d: list[str] | None) -> An
     import exnihilo as xn
     from exnihilo.data import data_options
 
-    options, asked = record["data"]["options"], pairs(d, "-d")
     if source is None:
-        return xn.load_data(record["data"]["source"], **(options | asked))
+        return load_source(record, None, d)
     known = data_options(source)
-    return xn.load_data(source, **({name: value for name, value in options.items() if name in known} | asked))
+    kept = {name: value for name, value in record["data"]["options"].items() if name in known}
+    return xn.load_data(source, **(kept | pairs(d, "-d")))

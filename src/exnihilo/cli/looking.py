@@ -112,11 +112,20 @@ def opened(
 
 
 def load_source(record: dict[str, Any], data: str | None, d: list[str] | None) -> Dataset:
-    """What a run was trained on, read as it was then but for the options given; or another source."""
+    """What a run was trained on, read as it was then but for the options given; or another source.
+
+    An OptionError for a run that was not trained here, if no source is named.
+    """
     import exnihilo as xn
+    from exnihilo.core import OptionError
 
     if data is not None:
         return xn.load_data(data, **pairs(d, "-d"))
+    if record["data"]["fingerprint"] is None:
+        raise OptionError(
+            f"This run was not trained here but read from {record['data']['source']}, so it has no data of its own."
+            " Name some that are like those it was trained on: --data SOURCE."
+        )
     return xn.load_data(record["data"]["source"], **(record["data"]["options"] | pairs(d, "-d")))
 
 
