@@ -123,24 +123,33 @@ class StopAt(Hook):
         trainer.stop_requested = trainer.place.total == self.total
 
 
-def trained(model: GenerativeModel, kind: str, hooks=()) -> Trainer:
-    trainer = Trainer(model, data_for(model.recipe, kind), Budget(steps=STEPS), seed=1, hooks=hooks)
+def trained(name: str, kind: str, hooks=()) -> Trainer:
+    start = torch.get_rng_state()
+    trainer = Trainer(small(name, kind), data_for(name, kind), Budget(steps=STEPS), seed=1, hooks=hooks)
     trainer.run()
+    assert torch.equal(start, torch.get_rng_state()), "the caller's random state moved"
     return trainer
+
+
+@functools.lru_cache(maxsize=4)
+def shared(name: str, kind: str) -> Trainer:
+    """An uninterrupted training, to be read only. The tests of a case follow each other (conftest.py), so few last."""
+    return trained(name, kind)
+
+
+def learned(name: str, kind: str) -> GenerativeModel:
+    """A copy of the shared training's model."""
+    return copy.deepcopy(shared(name, kind).model)
 
 
 @every_case
 def test_trains_and_stays_finite(name, kind):
-    start = torch.get_rng_state()
-    model = small(name, kind)
-    before = {key: tensor.clone() for key, tensor in all_tensors(model).items()}
-    trainer = trained(model, kind)
-    after = all_tensors(model)
+    before, trainer = all_tensors(small(name, kind)), shared(name, kind)
+    after = all_tensors(trainer.model)
     assert all(torch.isfinite(tensor).all() for tensor in after.values() if tensor.is_floating_point())
     assert any(before[key].shape != after[key].shape or not torch.equal(before[key], after[key]) for key in after)
-    assert not model.training
+    assert not trainer.model.training
     assert trainer.place.stage == len(trainer.stages)
-    assert torch.equal(start, torch.get_rng_state()), "the caller's random state moved"
 
 
 @every_case
@@ -166,10 +175,10 @@ def test_each_player_moves_only_itself(name, kind):
 @every_case
 @pytest.mark.parametrize("stop", [2, STEPS - 1])
 def test_stopped_and_resumed_equals_uninterrupted(name, kind, stop, tmp_path):
-    whole = trained(small(name, kind), kind)
+    whole = shared(name, kind)
     if sum(whole.place.rounds) == 0:
         pytest.skip("closed form: no round to stop in")
-    first = trained(small(name, kind), kind, hooks=[StopAt(stop)])
+    first = trained(name, kind, hooks=[StopAt(stop)])
     record: dict[str, object] = {"format": 1}
     RunFolder(tmp_path / "run").save_state(record, first.capture(), first.good)
     second = Trainer(small(name, kind), data_for(name, kind), Budget(steps=STEPS), seed=1)
@@ -195,7 +204,7 @@ def test_saved_and_loaded_it_draws_the_same_without_data(name, kind, tmp_path):
 
 @every_case
 def test_sample_i_does_not_depend_on_the_batch(name, kind):
-    model = trained(small(name, kind), kind).model
+    model = learned(name, kind)
     if "sample" not in model.capabilities:
         with pytest.raises(Unsupported, match=f"{name} cannot sample"):
             model.sample(2)
@@ -219,7 +228,7 @@ def test_sample_i_does_not_depend_on_the_batch(name, kind):
 
 @every_case
 def test_capabilities_keep_their_word(name, kind):
-    model = trained(small(name, kind), kind).model
+    model = learned(name, kind)
     x = data_for(name, kind).split("test").first(4).x
     if not model.mass:
         with torch.random.fork_rng():

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.contracts.test_every_recipe import every_case, sampling, small, trained
+from tests.contracts.test_every_recipe import every_case, learned, sampling, shared, small
 
 #: Recipes whose loss waits for the device in every step, and where; strict, so that whoever mends one strikes it out.
 WAITING: dict[str, str] = {
@@ -34,11 +33,10 @@ def attributes(model: nn.Module) -> dict[str, Any]:
 
 @every_case
 def test_training_changes_parameters_and_buffers_only(name, kind):
-    model = small(name, kind)
-    before, shapes = attributes(model), {key: weight.shape for key, weight in model.named_parameters()}
-    trained(model, kind)
-    assert attributes(model) == before
-    assert {key: weight.shape for key, weight in model.named_parameters()} == shapes, "parameters came or went"
+    before, after = small(name, kind), shared(name, kind).model
+    assert attributes(after) == attributes(before)
+    shapes = [{key: weight.shape for key, weight in model.named_parameters()} for model in (before, after)]
+    assert shapes[0] == shapes[1], "parameters came or went"
 
 
 def test_an_attribute_that_training_changes_is_seen():
@@ -50,7 +48,7 @@ def test_an_attribute_that_training_changes_is_seen():
 
 @every_case
 def test_samples_do_not_know_the_progress(name, kind):
-    model = trained(small(name, kind), kind).model
+    model = learned(name, kind)
     if "sample" not in model.capabilities:
         pytest.skip("it cannot sample")
     drawn = []
@@ -67,10 +65,9 @@ def test_losses_stay_on_the_device_and_never_wait_for_it(name, kind, monkeypatch
     """
     if name in WAITING:
         request.applymarker(pytest.mark.xfail(reason=WAITING[name], raises=NotImplementedError, strict=True))
-    trainer = trained(small(name, kind), kind)
     monkeypatch.setattr(torch, "autocast", lambda *args, **options: contextlib.nullcontext())  # knows no meta device
-    model = copy.deepcopy(trainer.model).to("meta").train()
-    batch = trainer.data.split("train").batch(0, model.batch, 0).to("meta")
+    model, data = learned(name, kind).to("meta").train(), shared(name, kind).data
+    batch = data.split("train").batch(0, model.batch, 0).to("meta")
     for stage in model.stages():
         if stage.view is None:  # a view has batches of its own
             for player in stage.players():
