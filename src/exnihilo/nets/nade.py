@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import linear, pad
 
 from exnihilo.nets.masked import CausalNetwork, Walk, entry_at, place_of
 
@@ -76,7 +76,7 @@ class NADECell(nn.Module):
 class NADE(CausalNetwork):
     """Every entry from those before it in one order; networks of other orders may share the cell.
 
-    One pass of cost D * width: the sums inside are cumulative. Caution: training keeps B * D * width numbers.
+    One pass of cost D * sqrt(D) * width. Caution: training keeps B * D * width numbers.
     """
 
     inverse: Tensor
@@ -91,11 +91,31 @@ class NADE(CausalNetwork):
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
         cell, order = self.cell, self.sequence
-        steps = cell.step(x.flatten(1)[:, order], order)  # [B, D, width]
-        a = torch.cat([cell.start(len(x), vector)[:, None], steps[:, :-1]], dim=1).cumsum(dim=1)
-        h = cell.hidden(a, torch.arange(len(order), device=x.device))
-        answer = torch.einsum("bdh,dph->bpd", h, cell.leave_weight[order]) + cell.leave_bias[order].T
-        return answer[:, :, self.inverse].reshape(len(x), -1, *self.shape[1:])
+        h = cell.hidden(
+            self._inside(x.flatten(1)[:, order], vector), torch.arange(len(order), device=x.device)[:, None]
+        )
+        answer = h @ cell.leave_weight[order].mT + cell.leave_bias[order][:, None]  # [D, B, per_entry]
+        return answer.permute(1, 2, 0)[:, :, self.inverse].reshape(len(x), -1, *self.shape[1:])
+
+    def _inside(self, x: Tensor, vector: Tensor | None) -> Tensor:
+        """[D, B, width] a before every entry of x [B, D], both in order.
+
+        Entries are added up block by block, within a block by one product with a triangle: several times as fast as a
+        running sum over D * width numbers of every example.
+        """
+        cell, (n, entries) = self.cell, x.shape
+        size = math.isqrt(entries - 1) + 1
+        more = -entries % size  # zeros that fill up the last block
+        x = pad(x, (0, more)).view(n, -1, size).transpose(0, 1)  # [blocks, B, size]
+        weight = pad(cell.weight[self.sequence], (0, 0, 0, more)).view(len(x), size, -1)
+        earlier = x.new_ones(size, size).tril(-1)[:, None] * x[:, None]  # [blocks, size, B, size]
+        own = (earlier.flatten(1, 2) @ weight).view(len(x), size, n, -1)
+        blocks = torch.cat([cell.start(n, vector)[None], (x @ weight)[:-1]]).cumsum(dim=0)  # of the blocks before
+        a = (own + blocks[:, None]).flatten(0, 1)[:entries]
+        if cell.presence is None:
+            return a
+        presence = cell.presence[self.sequence]
+        return a + (presence.cumsum(dim=0) - presence)[:, None]
 
     def order(self) -> Iterator[tuple[int, ...]]:
         return (place_of(entry, self.shape) for entry in self.sequence.tolist())
