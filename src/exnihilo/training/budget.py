@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from exnihilo.training.state import Place
 WARM_UP = 3  # rounds that are not representative: allocation, caches
 MEASURED = 0.05  # share of the seconds spent on measuring
 MARKS = 0.05  # share kept back for validation and slow moments
+FIRST_LOOK = 16  # rounds before the first mark, at least
 
 
 @dataclass
@@ -72,3 +74,15 @@ class Budget:
 def mark_every(rounds: int) -> int:
     """Rounds from one mark of a stage to the next: fifty marks a stage, at least one each 500 rounds."""
     return min(max(1, rounds // 50), 500)
+
+
+def is_mark(done: int, rounds: int | None) -> bool:
+    """Whether so many rounds end in a mark, of a stage of `rounds`; None while a budget of seconds is measured.
+
+    Before the first of the even marks there are some after 16, 32, 64, ... rounds: a little set can be known by heart
+    before a fiftieth of the training is over.
+    """
+    every = math.inf if rounds is None else mark_every(rounds)
+    if FIRST_LOOK <= done < every:
+        return done.bit_count() == 1
+    return rounds is not None and (done >= rounds or done % every == 0)

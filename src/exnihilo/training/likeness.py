@@ -80,7 +80,7 @@ class Looks(Hook):
 
     def terms(self, trainer: Trainer) -> dict[str, float]:
         """At the marks that are due; nothing where samples are not finite."""
-        if not is_game(trainer) or not is_due(trainer.place.round, trainer.place.rounds[trainer.place.stage] or 0):
+        if not is_game(trainer) or not is_due(trainer.place.round, trainer.place.rounds[trainer.place.stage]):
             return {}
         model = trainer.model
         assert isinstance(model, GenerativeModel)
@@ -113,9 +113,11 @@ def is_game(trainer: Trainer) -> bool:
     return drawn and {"generator", "critic"} <= names
 
 
-def is_due(round: int, rounds: int) -> bool:
+def is_due(round: int, rounds: int | None) -> bool:
     """Each so many marks that at least a hundred rounds lie between, and at the end: of the place alone, so that a
-    resumed training writes the same lines."""
+    resumed training writes the same lines. None: the stage's rounds are not known yet."""
+    if rounds is None:
+        return False
     every = mark_every(rounds)
     return round >= rounds or round % (every * -(-ROUNDS // every)) == 0
 

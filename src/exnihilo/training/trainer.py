@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from exnihilo.core import Data, Player, PowerAverage, Stage, Terms, Trainable, TrainingError, seeded
-from exnihilo.training.budget import Budget, mark_every
+from exnihilo.training.budget import Budget, is_mark
 from exnihilo.training.hardware import Hardware
 from exnihilo.training.hooks import Hook
 from exnihilo.training.state import (
@@ -36,7 +36,7 @@ VALIDATED = 512  # examples in the validation figure
 class Trainer:
     """Alternates over players, stage by stage.
 
-    A *mark* is a round (every `mark_every`-th) at which the accumulated terms are read, the model is validated and
+    A *mark* is a round (see `is_mark`) at which the accumulated terms are read, the model is validated and
     the hooks are told; between marks the host never waits for the device.
     """
 
@@ -224,11 +224,8 @@ class Trainer:
     # -- marks ---------------------------------------------------------------------------------------------------
 
     def at_mark(self) -> bool:
-        """Fifty times a stage, at least each 500 rounds and at its end; not while a budget of seconds is measured."""
-        rounds = self.place.rounds[self.place.stage]
-        if rounds is None:
-            return False
-        return self.place.round % mark_every(rounds) == 0 or self.place.round >= rounds
+        """Whether the round just played is a mark."""
+        return is_mark(self.place.round, self.place.rounds[self.place.stage])
 
     def mark(self) -> None:
         """Read the terms, validate, keep the best, tell the hooks; roll back if anything is not finite."""
@@ -246,6 +243,8 @@ class Trainer:
         elapsed = time.perf_counter() - start
         self.place.seconds += elapsed
         self.place.stage_seconds += elapsed
+        if self.place.rounds[self.place.stage] is None:
+            self.place.warm_up += elapsed  # no part of what a round is measured to take
         for hook in self.hooks:
             line |= hook.terms(self)
         for hook in self.hooks:

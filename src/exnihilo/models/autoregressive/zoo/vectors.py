@@ -17,6 +17,7 @@ from exnihilo.nets.nade import NADE, NADECell
 from exnihilo.probability.likelihoods import Bernoulli
 
 CLASS = 16  # length of the vector that stands for a class
+SUMS = 1 << 20  # numbers that NADE keeps of a batch, at about which a processor does most examples a second
 UNFIT = {"table": "its entries are of one kind and drawn one by one, and those of a category belong together"}
 
 
@@ -80,9 +81,10 @@ def nade(
     )
     networks = [NADE(cell, data.shape, order) for order in orders(data.size, orderings)]
     optimizer = adam(1e-2 if sigmoid else 2e-3, clip=50.0, schedule=cosine())
+    batch = max(8, min(64, SUMS // (data.size * width)))
     if orderings > 1:
-        return OrderAgnostic(networks, likelihood, condition=condition, optimizer=optimizer)
-    return Autoregressive(networks[0], likelihood, condition=condition, optimizer=optimizer)
+        return OrderAgnostic(networks, likelihood, condition=condition, optimizer=optimizer, batch=batch)
+    return Autoregressive(networks[0], likelihood, condition=condition, optimizer=optimizer, batch=batch)
 
 
 @recipe("MADE: Masked Autoencoder for Distribution Estimation", "Germain et al., 2015", arxiv="1502.03509")
