@@ -228,7 +228,11 @@ PARTS: dict[str, Part] = {
         "Modes covered (20 of 2500 samples within three deviations) and the share of samples within three deviations of"
         " a mode (0.989: perfect), every unconditional recipe. Deviations of a mode: 0.05 on ring8 (radius 1), 0.1 on"
         " grid25 (centres 2 apart).",
-        lambda: [job for source in TOYS for job in on(source, recipes(source))],
+        lambda: [
+            Job(name, source, longer=longer)
+            for source, longer in (("ring8", 1.0), ("grid25", 2.5))
+            for name in recipes(source)
+        ],
         toy,
         seconds=8.0,
     ),

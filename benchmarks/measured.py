@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,32 +115,31 @@ def in_process(script: str, part: str, job: Job, seconds: float, seed: int) -> l
     return [one for one in (row, *others.values()) if one["figures"]]
 
 
-def run_part(script: str, name: str, part: Part, chosen: argparse.Namespace, before: Mapping[str, Any]) -> Figures:
-    """All models of a part, or those chosen, over the seeds, joined to what was measured before."""
+def run_part(
+    script: str, name: str, part: Part, chosen: argparse.Namespace, before: Mapping[str, Any]
+) -> Iterator[Figures]:
+    """All models of a part, or those chosen, over the seeds, joined to what was measured before: after every job."""
     start = time.perf_counter()
     seconds = part.seconds if chosen.seconds is None else chosen.seconds
     work = [
         (script, name, job, seconds, seed)
         for job in part.jobs()
-        if not chosen.names or job.name in chosen.names
+        if (not chosen.names or job.name in chosen.names) and (not chosen.sources or job.source in chosen.sources)
         for seed in chosen.seeds
     ]
+    runs, rows, order = list(before.get("runs", [])), list(before.get("rows", [])), [job.name for job in part.jobs()]
     with ThreadPoolExecutor(chosen.jobs) as pool:
-        rows = [row for found in pool.map(lambda one: in_process(*one), work) for row in found]
-    runs = list(before.get("runs", []))
-    runs.append(
-        {
-            "command": "python " + " ".join([f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
-            "machine": f"{processor()}, {os.cpu_count()} cores, 1 thread a model, {chosen.jobs} side by side",
-            "load": f"{os.getloadavg()[0]:.1f} at the end",
-            "torch": torch.__version__,
-            "date": datetime.date.today().isoformat(),
-            "took": f"{time.perf_counter() - start:.0f} s",
-        }
-    )
-    for row in rows:
-        row["run"] = len(runs) - 1
-    return joined(runs, [*before.get("rows", []), *rows], [job.name for job in part.jobs()])
+        for found in pool.map(lambda one: in_process(*one), work):
+            rows += [row | {"run": len(runs)} for row in found]
+            run = {
+                "command": "python " + " ".join([f"benchmarks/{Path(script).name}", *sys.argv[1:]]),
+                "machine": f"{processor()}, {os.cpu_count()} cores, 1 thread a model, {chosen.jobs} side by side",
+                "load": f"{os.getloadavg()[0]:.1f} at the end",
+                "torch": torch.__version__,
+                "date": datetime.date.today().isoformat(),
+                "took": f"{time.perf_counter() - start:.0f} s",
+            }
+            yield joined([*runs, run], rows, order)
 
 
 def joined(runs: list[Row], rows: list[Row], order: Sequence[str]) -> Figures:
@@ -242,6 +241,7 @@ def main(script: str, about: str | None, title: str, parts: Mapping[str, Part]) 
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=parts, default=list(parts), metavar="PART", help=", ".join(parts))
     parser.add_argument("--names", nargs="*", default=[], help="these models alone")
+    parser.add_argument("--sources", nargs="*", default=[], help="on these data alone")
     parser.add_argument(
         "--seconds", type=float, help="of training a model; each part has its own where it is not given"
     )
@@ -260,8 +260,10 @@ def main(script: str, about: str | None, title: str, parts: Mapping[str, Part]) 
     results = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in chosen.only:
         print(name, file=sys.stderr, flush=True)
-        results[name] = run_part(script, name, parts[name], chosen, results.get(name, {}))
-        ordered = {part: results[part] for part in parts if part in results}
-        kept.write_text(json.dumps(ordered, indent=1) + "\n")
-        shown.write_text(report(title, parts, ordered))
-        print(table(results[name]["rows"]), flush=True)
+        for result in run_part(script, name, parts[name], chosen, results.get(name, {})):
+            results[name] = result
+            ordered = {part: results[part] for part in parts if part in results}
+            kept.write_text(json.dumps(ordered, indent=1) + "\n")
+            shown.write_text(report(title, parts, ordered))
+        if name in results:
+            print(table(results[name]["rows"]), flush=True)
