@@ -35,10 +35,11 @@ def test_a_score_is_minus_how_far_the_restored_is() -> None:
     torch.testing.assert_close(squares.features(x), x)
 
 
-@pytest.mark.parametrize(("shape", "size"), [((4,), 2), ((1,), 1), ((1, 9, 7), 6)])
-def test_the_code_of_began_is_shorter_than_the_data(shape: tuple[int, ...], size: int) -> None:
+@pytest.mark.parametrize("name", ["ebgan", "began"])
+@pytest.mark.parametrize(("shape", "size"), [((4,), 2), ((1,), 1), ((100,), 32), ((1, 9, 7), 12)])
+def test_the_code_is_shorter_than_the_data(name: str, shape: tuple[int, ...], size: int) -> None:
     spec = DataSpec("vector", shape) if len(shape) == 1 else DataSpec("image", shape, levels=256)
-    critic = create("began", spec, code=6, width=8).critic
+    critic = create(name, spec, width=8).critic
     x = torch.randn(5, *shape)
     assert critic.features(x).shape == (5, size)
     assert critic.feature_size == size
