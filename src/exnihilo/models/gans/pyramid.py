@@ -72,22 +72,27 @@ def sides(side: tuple[int, int], levels: int | None = None) -> list[tuple[int, i
 
 
 class Refiner(nn.Module):
-    """(z, asked for what lies over the low-pass `given`) -> the band h: convolutions that keep the side.
+    """(z, asked for what lies over the low-pass `given`) -> the band h, by layers [B, C + 1, H, W] -> [B, C, H, W].
 
     z [B, H W] is one more plane beside the low-pass l [B, C, H, W] (Denton et al., 2015, Section 4.1).
     """
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, layers: nn.Module):
         super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(channels + 1, width, 5, padding=2), nn.ReLU(),
-            nn.Conv2d(width, width, 5, padding=2), nn.ReLU(),
-            nn.Conv2d(width, channels, 5, padding=2),
-        )  # fmt: skip
+        self.layers = layers
 
     def forward(self, z: Tensor, asked: Batch | Conditions) -> Tensor:
         low: Tensor = asked.given  # type: ignore[assignment]
         return self.layers(torch.cat([z.view(len(z), 1, *low.shape[2:]), low], dim=1))
+
+
+def keeping_side(channels: int, width: int) -> nn.Module:
+    """Three convolutions [B, channels + 1, H, W] -> [B, channels, H, W] with `width` maps between (Section 4.1)."""
+    return nn.Sequential(
+        nn.Conv2d(channels + 1, width, 5, padding=2), nn.ReLU(),
+        nn.Conv2d(width, width, 5, padding=2), nn.ReLU(),
+        nn.Conv2d(width, channels, 5, padding=2),
+    )  # fmt: skip
 
 
 class BandCritic(nn.Module):
