@@ -24,9 +24,10 @@ SDES: dict[str, Callable[[], Path]] = {
     "sub_vp": SubVariancePreserving,
     "ve": lambda: VarianceExploding(high=None),
 }
-#: Of the random frequencies with which the exploding path's network sees its time; the paper's 16 of the logarithm of
-#: the noise level, of which the time spans about 7.
-FREQUENCIES = 110.0
+#: Deviation of the random frequencies with which the exploding path's network sees its time. The paper's 16 are of the
+#: logarithm of the noise level, over 100 of the time: then times so near as 0.01 look unrelated, and each is learnt by
+#: itself (digits, 40 seconds: Frechet ratio 43; with 16 of the time 1.45, with sinusoids 1.30).
+FREQUENCIES = 16.0
 
 
 @recipe(
