@@ -2,7 +2,7 @@
 
 A script lists its parts and ends with `measured.main(...)`. A part that is run again replaces the rows of the models
 that were measured and leaves the others, so parts, models and seeds can be run one by one. Seconds are seconds of the
-processor: with one thread those of an idle machine's clock, and a busy machine spoils no figure.
+processor: with one thread those of an idle machine's clock, as long as no more processes run than there are cores.
 """
 
 from __future__ import annotations
