@@ -123,9 +123,9 @@ class StopAt(Hook):
         trainer.stop_requested = trainer.place.total == self.total
 
 
-def trained(name: str, kind: str, hooks=()) -> Trainer:
+def trained(model: GenerativeModel, kind: str, hooks=()) -> Trainer:
     start = torch.get_rng_state()
-    trainer = Trainer(small(name, kind), data_for(name, kind), Budget(steps=STEPS), seed=1, hooks=hooks)
+    trainer = Trainer(model, data_for(model.recipe, kind), Budget(steps=STEPS), seed=1, hooks=hooks)
     trainer.run()
     assert torch.equal(start, torch.get_rng_state()), "the caller's random state moved"
     return trainer
@@ -134,7 +134,7 @@ def trained(name: str, kind: str, hooks=()) -> Trainer:
 @functools.lru_cache(maxsize=4)
 def shared(name: str, kind: str) -> Trainer:
     """An uninterrupted training, to be read only. The tests of a case follow each other (conftest.py), so few last."""
-    return trained(name, kind)
+    return trained(small(name, kind), kind)
 
 
 def learned(name: str, kind: str) -> GenerativeModel:
@@ -178,7 +178,7 @@ def test_stopped_and_resumed_equals_uninterrupted(name, kind, stop, tmp_path):
     whole = shared(name, kind)
     if sum(whole.place.rounds) == 0:
         pytest.skip("closed form: no round to stop in")
-    first = trained(name, kind, hooks=[StopAt(stop)])
+    first = trained(small(name, kind), kind, hooks=[StopAt(stop)])
     record: dict[str, object] = {"format": 1}
     RunFolder(tmp_path / "run").save_state(record, first.capture(), first.good)
     second = Trainer(small(name, kind), data_for(name, kind), Budget(steps=STEPS), seed=1)
