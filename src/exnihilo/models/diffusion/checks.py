@@ -38,8 +38,9 @@ def noise_findings(model: Diffusion, batch: Batch, *, seed: int = 0) -> Findings
     spread = x.double().var(dim=0).clamp_min(1e-12)
     names = ("noise share", "mean", "variance", "expected variance", "error", "linear", "data error", "answer moves")
     columns: dict[str, list[float]] = {name: [] for name in names}
-    for place, share in enumerate(SHARES):
-        t = x.new_full((len(x),), time_of_strength(model, share))
+    times = [time_of_strength(model, share) for share in SHARES]
+    for place, time in enumerate(times):
+        t = x.new_full((len(x),), time)
         if model.levels is not None:
             t = (t * model.levels).round().clamp(min=1) / model.levels
         alpha, sigma = (float(curve) for curve in model.path(t[0].double()))
@@ -48,7 +49,7 @@ def noise_findings(model: Diffusion, batch: Batch, *, seed: int = 0) -> Findings
         found = model.denoise(noisy, t, label=label, attributes=batch.attributes)
         predicted = found.noise.double()
         error = float((predicted - drawn).square().mean())
-        other = SHARES[(place + len(SHARES) // 2) % len(SHARES)]
+        other = x.new_full((len(x),), times[(place + len(times) // 2) % len(times)])
         line = (
             sigma / (alpha + sigma),
             float(predicted.mean()),
@@ -57,7 +58,7 @@ def noise_findings(model: Diffusion, batch: Batch, *, seed: int = 0) -> Findings
             error,
             float((alpha**2 * spread / (alpha**2 * spread + sigma**2)).mean()),
             float((found.data - x).double().square().mean()),
-            _moves(model, noisy, t, x.new_full((len(x),), time_of_strength(model, other)), label, batch.attributes),
+            _moves(model, noisy, t, other, label, batch.attributes),
         )
         for name, value in zip(names, line, strict=True):
             columns[name].append(value)
