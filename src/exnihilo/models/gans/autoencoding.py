@@ -53,11 +53,11 @@ def autoencoding_critic(data: DataSpec, code: int, width: int, distance: Distanc
 
 
 def bottleneck(data: DataSpec, code: int | None) -> int:
-    """The length of a critic's code, as asked; none: a fifth of a picture's numbers, half of others', at most 32.
+    """The length of a critic's code, as asked; none: a fifth of a picture's numbers, at most 32, and 8 of other data.
 
     A longer one restores whatever it is shown, and so tells nothing apart: of digits, 12 of 64.
     """
-    return code or max(1, min(32, data.size // (5 if data.kind == "image" else 2)))
+    return code or (max(1, min(32, data.size // 5)) if data.kind == "image" else 8)
 
 
 @final
