@@ -12,6 +12,8 @@ from torch.nn.functional import linear, pad
 from exnihilo.nets.masked import CausalNetwork, Walk, entry_at, place_of
 
 Activation = Callable[[Tensor], Tensor]
+#: Numbers inside that a processor's cache holds.
+CACHED = 1 << 21
 
 
 class NADECell(nn.Module):
@@ -90,6 +92,13 @@ class NADE(CausalNetwork):
         self.register_buffer("inverse", sequence.argsort(), persistent=False)
 
     def forward(self, x: Tensor, vector: Tensor | None = None) -> Tensor:
+        if torch.is_grad_enabled():
+            return self._answer(x, vector)
+        few = max(1, CACHED // self.cell.weight.numel())  # without gradients in parts, as fast as the cache allows
+        vectors = [None] * max(1, len(x)) if vector is None else vector.split(few)
+        return torch.cat([self._answer(*part) for part in zip(x.split(few), vectors, strict=False)])
+
+    def _answer(self, x: Tensor, vector: Tensor | None) -> Tensor:
         cell, order = self.cell, self.sequence
         known = torch.arange(len(order), device=x.device)[:, None]
         h = cell.hidden(self._inside(x.flatten(1)[:, order], vector), known)
