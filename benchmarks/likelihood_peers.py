@@ -78,6 +78,8 @@ def tokens(texts: int) -> Pair:
     ours = create("gpt", spec, width=width, depth=depth).eval()
     size = {"n_embd": width, "n_layer": depth, "n_head": width // 32, "n_positions": length + 1}
     theirs = GPT2LMHeadModel(GPT2Config(vocab_size=len(signs), bos_token_id=None, eos_token_id=None, **size)).eval()
+    for model in (ours, theirs):
+        model.requires_grad_(False)
     start = torch.zeros(texts, 1, dtype=torch.int64)
     options = {"max_new_tokens": length, "do_sample": True, "top_k": 0, "use_cache": True, "pad_token_id": 0}
 
