@@ -95,7 +95,7 @@ def lapgan(
     levels: doublings; none: from a side of 8 or less. The coarsest pictures are made by `gan`, every band h_k by three
     convolutions of the low-pass picture and a plane of uniform noise. Unlike the paper's: the critic sees l + h and l,
     not their sum alone, with R1 of weight `penalty` in each fourth round; for pictures of few numbers both players are
-    fully connected (digits, 30 seconds: Frechet ratio 10, by convolutions 18); Adam for momentum; no classes.
+    fully connected (digits, 30 seconds: Frechet ratio 16, by convolutions 18); Adam for momentum; no classes.
     """
     found = sides((data.shape[1], data.shape[2]), levels)
     games = []
