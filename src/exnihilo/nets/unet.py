@@ -52,8 +52,9 @@ class UNet(nn.Module):
         size = channels * patch ** len(sides[0])  # numbers in a patch
         widths = [width] + [2 * width] * (len(sides) - 1)
         attends = [max(side) <= attention for side in sides]
+        told = [tokens if seen else 0 for seen in attends]
 
-        level_of = partial(Level, conv, vector=vector, tokens=tokens, scale=scale)
+        level_of = partial(Level, conv, vector=vector, scale=scale)
         self.patch = patch
         self.enter = conv(inputs * size, width, 3, padding=1)
         self.down, self.shrink, self.up = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -61,11 +62,11 @@ class UNet(nn.Module):
         for level, after in enumerate(widths):
             if level > 0:
                 self.shrink.append(conv(now, now, 3, stride=2, padding=1))
-            self.down.append(level_of(now, after, depth=depth, attends=attends[level], reads=attends[level]))
+            self.down.append(level_of(now, after, depth=depth, attends=attends[level], tokens=told[level]))
             now = after
-        self.middle = level_of(now, now, depth=1, attends=attends[-1], reads=True)
+        self.middle = level_of(now, now, depth=1, attends=attends[-1], tokens=tokens)
         for level, after in reversed(list(enumerate(widths))):
-            self.up.append(level_of(now + after, after, depth=depth, attends=attends[level], reads=attends[level]))
+            self.up.append(level_of(now + after, after, depth=depth, attends=attends[level], tokens=told[level]))
             now = after
         self.leave = nn.Sequential(
             norm("group", width), nn.SiLU(), zero_init(conv(width, outputs * size, 3, padding=1))
@@ -100,15 +101,13 @@ class Level(nn.Module):
         depth: int,
         attends: bool,
         tokens: int,
-        reads: bool,
         scale: float,
     ):
         super().__init__()
         befores = [before] + [after] * (depth - 1)
         self.blocks = nn.ModuleList([ResBlock(conv, width, after, vector, scale) for width in befores])
         self.attention = nn.ModuleList([SelfAttention(after, scale) if attends else nn.Identity() for _ in befores])
-        reading = depth if tokens and reads else 0
-        self.reading = nn.ModuleList([CrossAttention(after, tokens, scale) for _ in range(reading)])
+        self.reading = nn.ModuleList([CrossAttention(after, tokens, scale) for _ in befores] if tokens else [])
 
     def forward(self, x: Tensor, vector: Tensor, tokens: Tensor | None) -> Tensor:
         for place, (block, attention) in enumerate(zip(self.blocks, self.attention, strict=True)):
