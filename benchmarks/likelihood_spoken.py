@@ -23,7 +23,8 @@ from exnihilo.data.dataset import Dataset
 from exnihilo.evaluation.likelihood import log_likelihood
 from exnihilo.evaluation.ngrams import NGram
 
-RATE, LENGTH = 8000, 4096  # samples a second, and of a recording: three of four are shorter
+FILES = 8000  # samples a second of the recordings
+RATE, LENGTH = 4000, 2048  # of what is modelled: vowels and their glides are below 2 kHz; three of four are shorter
 LEVELS = 256  # of the mu-law
 EACH = 10  # samples of a class
 HEARD = 64  # recordings whose likelihood is taken
@@ -32,29 +33,30 @@ COLDER = 0.8  # temperature of samples with less hiss
 
 def recordings(folder: Path) -> None:
     """WAV files in a folder for every digit, cut or filled with silence to one length."""
+    length = LENGTH * FILES // RATE
     file = np.load(shared_data("fsdd") / "fsdd_4speakers.npz")
     spans = pairwise(file["offsets"])
     for (first, end), digit, speaker, index in zip(spans, file["labels"], file["speakers"], file["index"], strict=True):
-        wave = np.zeros(LENGTH, dtype=np.float32)
-        said = file["samples"][first : min(end, first + LENGTH)] / 32768
+        wave = np.zeros(length, dtype=np.float32)
+        said = file["samples"][first : min(end, first + length)] / 32768
         wave[: len(said)] = said / max(np.abs(said).max(), 1e-3) * 0.9
         (folder / str(digit)).mkdir(exist_ok=True)
-        save_wave(wave, RATE, folder / str(digit) / f"{speaker}-{index}.wav", {})
+        save_wave(wave, FILES, folder / str(digit) / f"{speaker}-{index}.wav", {})
 
 
 def loaded() -> Dataset:
     """The recordings as WaveNet takes them: levels of the mu-law, classes by folder, whole recordings to a split."""
     with tempfile.TemporaryDirectory() as folder:
         recordings(Path(folder))
-        return xn.load_data(folder, window=LENGTH, levels=LEVELS)
+        return xn.load_data(folder, rate=RATE, window=LENGTH, levels=LEVELS)
 
 
 def spectrogram(wave: np.ndarray) -> np.ndarray:
     """[N, T] -> [N, 32, frames] logarithms of the energy in 32 bands, in windows of 32 ms."""
     from scipy.signal import stft
 
-    power = np.abs(stft(wave, nperseg=256, noverlap=128)[2][:, 1:]) ** 2  # 128 frequencies
-    return np.log(1e-7 + power.reshape(len(wave), 32, 4, -1).mean(axis=2))
+    power = np.abs(stft(wave, nperseg=128, noverlap=64)[2][:, 1:]) ** 2  # 64 frequencies
+    return np.log(1e-7 + power.reshape(len(wave), 32, 2, -1).mean(axis=2))
 
 
 def listener(data: Dataset) -> Callable[[np.ndarray], np.ndarray]:
