@@ -11,7 +11,9 @@ from exnihilo.training.state import Place
 
 WARM_UP = 3  # rounds that are not representative: allocation, caches
 MEASURED = 0.05  # share of the seconds spent on measuring
-MARKS = 0.05  # share kept back for validation and slow moments
+MARKS = 0.05  # share kept back for validation and slow moments, at least ...
+LOOKS = 50  # ... and for so many even marks, where the first ones show that they cost more ...
+MOST_LOOKS = 0.5  # ... up to this share of what is left
 FIRST_LOOK = 16  # rounds before the first mark, at least
 
 
@@ -56,8 +58,9 @@ class Budget:
         if enough or place.stage_seconds >= 0.5 * allowance:
             timed = max(place.round - WARM_UP, 1)
             each = (place.stage_seconds - (place.warm_up if place.round > WARM_UP else 0.0)) / timed
-            left = max(0.0, (1 - MARKS) * allowance - place.stage_seconds)
-            place.rounds[place.stage] = place.round + int(left / each)
+            left = max(0.0, allowance - place.stage_seconds)
+            kept = max(MARKS * allowance, min(LOOKS * place.look, MOST_LOOKS * left))
+            place.rounds[place.stage] = place.round + int(max(0.0, left - kept) / each)
 
     def progress(self, place: Place) -> float:
         """The part of the stage that is done, in [0, 1]; by the clock while its rounds are measured."""
@@ -73,7 +76,7 @@ class Budget:
 
 def mark_every(rounds: int) -> int:
     """Rounds from one mark of a stage to the next: fifty marks a stage, at least one each 500 rounds."""
-    return min(max(1, rounds // 50), 500)
+    return min(max(1, rounds // LOOKS), 500)
 
 
 def is_mark(done: int, rounds: int | None) -> bool:

@@ -23,6 +23,7 @@ class Place:
     seconds: float = 0.0  # spent in rounds and validation
     stage_seconds: float = 0.0
     warm_up: float = 0.0  # of them in the first rounds, which a measurement leaves out
+    look: float = 0.0  # seconds of the latest mark, while rounds are measured
     best: float | None = None  # smallest validation figure of this stage ...
     best_round: int = 0  # ... and its round
     rate: float = 1.0  # factor on every learning rate, lowered once after a roll-back

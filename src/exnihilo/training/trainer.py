@@ -245,6 +245,7 @@ class Trainer:
         self.place.stage_seconds += elapsed
         if self.place.rounds[self.place.stage] is None:
             self.place.warm_up += elapsed  # no part of what a round is measured to take
+            self.place.look = elapsed
         for hook in self.hooks:
             line |= hook.terms(self)
         for hook in self.hooks:
