@@ -53,7 +53,8 @@ class PLMS:
     """DDIM's step with the noise extrapolated from up to four evaluations, as Adams and Bashforth do.
 
     Liu et al., 2022, arXiv:2202.09778, Eq. 9 and 12, without their Runge-Kutta start: the first steps are of lower
-    order. The weights are those of equal steps in t: use it on such a grid.
+    order, and that to the data is of order 1, for sigma falls too fast there to look ahead. The weights are those of
+    equal steps in t: use it on such a grid.
     """
 
     def begin(self) -> Step:
@@ -73,6 +74,8 @@ class _PLMS:
         (alpha_t, sigma_t), (alpha, sigma) = curves(path, t), curves(path, s)
         if alpha_t == 0:  # without signal the data do not follow from the noise: nothing to remember
             return alpha * prediction.data + sigma * prediction.noise
+        if s == 0:
+            return prediction.data
         self.seen = [prediction.noise, *self.seen[:3]]
         weights = ADAMS[len(self.seen) - 1]
         extrapolated = sum((w * e for w, e in zip(weights, self.seen, strict=True)), torch.zeros_like(x))
