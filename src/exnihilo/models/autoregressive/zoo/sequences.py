@@ -82,7 +82,8 @@ def wavenet(
     p(x_t | x_{t - R}, ..., x_{t - 1}) with R = 1 + blocks (2^depth - 1): by default 1023 steps, an eighth of a second
     of 8 kHz. `blocks` stacks of `depth` layers; dilations of a window or more would see nothing and are not built.
     Levels (`-d levels=256`: mu-law, as in the paper) have a free probability each; waveforms and other numbers a
-    mixture of `components` Gaussians.
+    mixture of `components` Gaussians. Caution: what is further back is forgotten, so a word that is longer than R loses
+    its way: for whole words take a depth that covers them, or a lower rate (`-d rate=4000`).
     """
     sizes = dilations(blocks, depth, data.shape[1])
     likelihood = step_head(data, "mixture", components)
