@@ -46,7 +46,7 @@ EVALUATIONS = (5, 10, 20, 50, 100, 250)
 TWICE = ("heun", "churn", "pc")  # solvers that ask the network twice a step, but once in the first or the last
 NOT_ASKED = ("jumps", "langevin")  # for models that answer samples, and for ladders of noise
 BEST = ("dpmpp_2m_sde", "ancestral_analytic", "dpmpp_2m")  # at 250 evaluations: with noise two, and one without
-DRAWS = 8  # of 1293 samples: one draw alone says 0.2 more or less
+DRAWS = 8  # of 1293 samples: one alone says 0.4 more or less
 CLOSE = 1.05  # of the best sampler at 250 evaluations, what the default one may cost at 20
 SPREADS, LEVELS = 2, 128  # dequantisations of a density, and levels of noise of a bound, that are averaged
 
@@ -226,8 +226,8 @@ PARTS: dict[str, Part] = {
     "samplers": Part(
         "Frechet distance of 1293 samples to the test split of the 8 x 8 digits over its floor, by every sampler, at"
         " most so many evaluations of one network that was trained once. Solvers without noise start from the same"
-        " draw and meet in the end; each line and number of those with noise is a draw of its own, about 0.2 more or"
-        " less (see default). ode: adaptive, as many evaluations as it takes.",
+        " draw and meet in the end; each line and number of those with noise is a draw of its own, 0.4 more or less"
+        " (see default). ode: adaptive, as many evaluations as it takes.",
         lambda: on("digits", "ddpm", "flow_matching"),
         samplers,
     ),

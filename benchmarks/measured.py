@@ -101,9 +101,10 @@ def in_process(script: str, part: str, job: Job, seconds: float, seed: int) -> l
         return [row]
     row["took"] = time.perf_counter() - start
     others: dict[str, Row] = {}
-    for key, value in json.loads(done.stdout.strip().splitlines()[-1]).items():
-        name, colon, figure = key.rpartition(": ")
-        target = others.setdefault(name, {**row, "name": name, "figures": {}}) if colon else row
+    for full, value in json.loads(done.stdout.strip().splitlines()[-1]).items():
+        name, colon, figure = full.rpartition(": ")
+        own = {key: value for key, value in row.items() if key != "texts"} | {"name": name, "figures": {}}
+        target = others.setdefault(name, own) if colon else row
         if isinstance(value, str):
             target.setdefault("texts", {})[figure] = value
         else:
