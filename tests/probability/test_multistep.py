@@ -65,6 +65,15 @@ def test_a_single_step_to_the_data_shows_the_expected_data(sampler: Sampler, pat
 
 
 @pytest.mark.parametrize("sampler", [PLMS(), DPMSolver(), UniPC()])
+def test_the_last_step_shows_the_expected_data_and_does_not_look_ahead(sampler: Sampler) -> None:
+    x, times = Noise(1, 5).normal(3, dtype=torch.float64), time_grid(6, 1000)
+    denoise = exact_denoiser(TABLE, 0.3, 0.25)
+    before, after = (solve(sampler, denoise, TABLE, x, way, Noise(0, 5)) for way in (times[:-1], times))
+    expected = denoise(before, torch.full((5,), times[-2], dtype=torch.float64)).data
+    torch.testing.assert_close(after, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", [PLMS(), DPMSolver(), UniPC()])
 def test_the_first_step_is_that_of_ddim(sampler: Sampler) -> None:
     x, denoise = Noise(1, 5).normal(3, dtype=torch.float64), exact_denoiser(TABLE, 0.3, 0.25)
     ours, ddim = (solve(kind, denoise, TABLE, x, [1.0, 0.9], Noise(0, 5)) for kind in (sampler, DDIM()))

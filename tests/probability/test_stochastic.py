@@ -52,6 +52,22 @@ def test_a_chain_at_one_noise_level_reaches_its_known_variance() -> None:
     assert float(inner.step(denoise, path, 0 * one, level, level / 2, Fixed(1.0))) == pytest.approx(math.sqrt(a))
 
 
+def test_the_usual_steps_forget_the_noise_of_the_levels_before_better_than_small_ones() -> None:
+    path, n = Plain(0.01, 10.0), 4000
+    x = 10 * Noise(0, n).normal(1, dtype=torch.float64)
+    times, found = spaced_grid(path, 20, "log_snr"), {}
+    for size in (0.1, AnnealedLangevin().size):
+        found[size] = solve(AnnealedLangevin(5, size), exact_denoiser(path, 0.0, 0.25), path, x, times, Noise(1, n))
+        variance = 100.0
+        for t in times[:-1]:
+            step, whole = size * curves(path, t)[1] ** 2, 0.25 + curves(path, t)[1] ** 2
+            for _ in range(5):
+                variance = (1 - step / (2 * whole)) ** 2 * variance + step
+        assert found[size].std().item() == pytest.approx(math.sqrt(variance), rel=0.04)
+    small, usual = (values.std().item() for values in found.values())
+    assert abs(usual - 0.5) < 0.6 * abs(small - 0.5)
+
+
 def test_annealing_finds_the_weights_of_modes_that_plain_langevin_does_not() -> None:
     path, n = Plain(0.1, 20.0), 1000
     means, shares = torch.tensor([-5.0, 5.0]), torch.tensor([0.2, 0.8])
