@@ -235,7 +235,9 @@ def test_codes_of_a_rotated_gaussian_become_standard_normal() -> None:
             model = AlphaGAN(*nets, latent=2, objective=nonsaturating, penalties={"r1": R1(0.3)}, optimizer=calm)
             model.spec = PLANE
             x = torch.randn(2000, 2) @ turn.T
-            before.append(model.encode(x).T.cov().detach())
+            with torch.no_grad():
+                model.encoder.weight.mul_(0.1)  # codes that are far too small at first
+                before.append(model.encode(x).T.cov())
             for rounds in (200, *[20] * 10):
                 play(model.players(), model, lambda n: torch.randn(n, 2) @ turn.T, rounds)
                 with torch.no_grad():
@@ -246,8 +248,8 @@ def test_codes_of_a_rotated_gaussian_become_standard_normal() -> None:
             with torch.no_grad():
                 assert (model.reconstruct(x) - x).square().mean() < 0.1 * x.var(dim=0).mean()
     assert torch.stack(means).mean(dim=0).abs().max() < 0.25
-    assert (torch.stack(covariances).mean(dim=0) - torch.eye(2)).abs().max() < 0.6
-    assert (torch.stack(before).mean(dim=0) - torch.eye(2)).abs().max() > 0.7  # untrained they are not
+    assert (torch.stack(covariances).mean(dim=0) - torch.eye(2)).abs().max() < 0.5
+    assert (torch.stack(before).mean(dim=0) - torch.eye(2)).abs().max() > 0.9
 
 
 # -- the likelihood of features --------------------------------------------------------------------------------------
