@@ -100,11 +100,10 @@ def in_process(script: str, part: str, job: Job, seconds: float, seed: int) -> l
         print(f"  {where}: {row['error']}", file=sys.stderr, flush=True)
         return [row]
     row["took"] = time.perf_counter() - start
-    others: dict[str, Row] = {}
+    plain, others = dict(row), dict[str, Row]()  # what rows below this one share with it
     for full, value in json.loads(done.stdout.strip().splitlines()[-1]).items():
         name, colon, figure = full.rpartition(": ")
-        own = {key: value for key, value in row.items() if key != "texts"} | {"name": name, "figures": {}}
-        target = others.setdefault(name, own) if colon else row
+        target = others.setdefault(name, plain | {"name": name, "figures": {}}) if colon else row
         if isinstance(value, str):
             target.setdefault("texts", {})[figure] = value
         else:

@@ -72,10 +72,8 @@ class _PLMS:
     def step(self, denoise: Denoise, path: Path, x: Tensor, t: float, s: float, noise: Noise) -> Tensor:
         prediction = denoise(x, shared_time(x, t))
         (alpha_t, sigma_t), (alpha, sigma) = curves(path, t), curves(path, s)
-        if alpha_t == 0:  # without signal the data do not follow from the noise: nothing to remember
+        if alpha_t == 0 or s == 0:  # without signal the data do not follow from the noise: nothing to remember
             return alpha * prediction.data + sigma * prediction.noise
-        if s == 0:
-            return prediction.data
         self.seen = [prediction.noise, *self.seen[:3]]
         weights = ADAMS[len(self.seen) - 1]
         extrapolated = sum((w * e for w, e in zip(weights, self.seen, strict=True)), torch.zeros_like(x))
